@@ -1,0 +1,1 @@
+//! A Kafka-compatible listener on storage segment files.

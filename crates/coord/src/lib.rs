@@ -1,0 +1,1 @@
+//! One loop that puts everything in order: catalog, timestamps, sessions, statements.

@@ -1,0 +1,1 @@
+//! Plans to running operators: workers, arrangements, peeks, subscriptions.

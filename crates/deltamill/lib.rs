@@ -1,0 +1,1 @@
+//! deltamill: a streaming-view engine to embed.

@@ -1,0 +1,4 @@
+//! The command line.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+fn main() {}

@@ -1,0 +1,28 @@
+//! Relational and scalar plans, functions, evaluation, rewrites, EXPLAIN.
+//!
+//! ```text
+//!   sql ──► hir (typed, may be correlated) ──► decorrelate ──► relation ──► transform ──► dataflow, or one-off evaluation
+//! ```
+//!
+//! | module | is the only home of |
+//! |---|---|
+//! | [`func`] | the one table of functions, operators, casts and aggregates, with their implementations |
+//! | [`scalar`] | scalar expressions and the one evaluator |
+//! | [`relation`] | relational expressions, as dataflows run them |
+//! | [`hir`] | relational expressions as SQL means them: with outer columns and subqueries |
+//! | [`decorrelate`] | hir → relation |
+//! | [`mfp`] | map, filter and project fused into one pass over a row |
+//! | [`transform`] | the optimizer's passes |
+//! | [`explain`] | plans as text |
+
+pub mod decorrelate;
+pub mod explain;
+pub mod func;
+pub mod hir;
+pub mod mfp;
+pub mod relation;
+pub mod scalar;
+pub mod transform;
+
+pub use relation::{AggregateExpr, ColumnOrder, LocalId, RelationExpr};
+pub use scalar::ScalarExpr;

@@ -1,0 +1,1 @@
+//! Postgres wire protocol and HTTP.

@@ -1,0 +1,1 @@
+//! View changes to the outside world.

@@ -1,0 +1,1 @@
+//! The outside world to storage: Kafka, files, generators; formats and decoding.

@@ -1,0 +1,1 @@
+//! What survives a restart: the log, its sled index, recovery.
