@@ -1,1 +1,55 @@
 //! SQL text to resolved, typed plans.
+//!
+//! ```text
+//!   text ──► parse (own statement heads + sqlparser) ──► Statement ──► plan (names, types) ──► Plan
+//! ```
+//!
+//! Planning reads the catalog through the [`Catalog`] trait and changes nothing; the coordinator carries plans out.
+
+pub mod catalog;
+pub mod plan;
+
+pub use catalog::{Catalog, CatalogItem, ItemKind, ObjectName};
+pub use plan::Plan;
+
+use repr::{RelationDesc, ScalarType, SqlError};
+
+/// A parsed statement with its text.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// The statement's own text, without the semicolon.
+    pub text: String,
+    /// Where it begins in the whole text, in characters from 0 (to place errors).
+    pub offset: usize,
+}
+
+/// Splits a text into statements. Caps (DESIGN §5): bytes, nesting, operators; beyond them error 54001. Run it, and
+/// [`plan()`], on a thread with a large stack ([`STACK_BYTES`]).
+pub fn parse(_text: &str) -> Result<Vec<Statement>, SqlError> {
+    Ok(vec![])
+}
+
+/// The stack that parsing and planning may need under the caps.
+pub const STACK_BYTES: usize = 256 << 20;
+
+/// Plans one statement. `parameters[i]` is the type a client declared for `$i+1`, if it did.
+pub fn plan(
+    _statement: &Statement,
+    _catalog: &dyn Catalog,
+    _parameters: &[Option<ScalarType>],
+) -> Result<Planned, SqlError> {
+    Err(SqlError::internal("not yet"))
+}
+
+/// A plan and what a client is told about it before it runs.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What to do.
+    pub plan: Plan,
+    /// The types of `$1 …`, declared or inferred.
+    pub parameters: Vec<ScalarType>,
+    /// The columns that come back, if any do.
+    pub columns: Option<RelationDesc>,
+    /// Notices to send, such as options that have no effect here.
+    pub notices: Vec<SqlError>,
+}

@@ -1,0 +1,489 @@
+//! What statements mean, ready to be carried out.
+
+use std::time::Duration;
+
+use plan::{ColumnOrder, RelationExpr, ScalarExpr};
+use repr::{GlobalId, RelationDesc, SqlError};
+
+use crate::catalog::{ItemKind, ObjectName};
+
+/// A statement, resolved.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// A query whose rows go to the client.
+    Select(SelectPlan),
+    /// `SUBSCRIBE`, `TAIL`.
+    Subscribe(SubscribePlan),
+    /// `COPY (…) TO STDOUT`, of a query or a subscription.
+    CopyTo {
+        /// `Select` or `Subscribe`.
+        from: Box<Plan>,
+        /// How rows are written.
+        format: CopyFormat,
+    },
+    /// `COPY t FROM STDIN`.
+    CopyFrom {
+        /// The table.
+        table: GlobalId,
+        /// For each column of the input: its position in the table.
+        columns: Vec<usize>,
+        /// What is to be read.
+        format: CopyFormat,
+    },
+    /// `INSERT`: rows in the table's column order.
+    Insert {
+        /// The table.
+        table: GlobalId,
+        /// What to insert, already cast, with defaults, in the table's column order.
+        rows: Box<SelectPlan>,
+        /// Columns to return, over the inserted row.
+        returning: Option<(Vec<ScalarExpr>, RelationDesc)>,
+    },
+    /// `UPDATE` and `DELETE`: for each row of `selection` (the table's columns, then the new row's columns if
+    /// `update`), the old one goes and the new one comes.
+    ReadThenWrite {
+        /// The table.
+        table: GlobalId,
+        /// The rows it concerns.
+        selection: Box<SelectPlan>,
+        /// Whether new values follow the old ones.
+        update: bool,
+    },
+    /// Any `CREATE` of an object.
+    Create(Box<CreatePlan>),
+    /// `CREATE SCHEMA`.
+    CreateSchema {
+        /// Where.
+        database: String,
+        /// Its name.
+        schema: String,
+        /// Whether an existing one is fine.
+        if_not_exists: bool,
+    },
+    /// `DROP` of objects (dependants included if CASCADE was said, in an order in which they can go).
+    Drop {
+        /// What to drop, dependants first.
+        ids: Vec<GlobalId>,
+        /// The kind, for the command tag.
+        kind: &'static str,
+    },
+    /// `DROP SCHEMA`.
+    DropSchema {
+        /// Where.
+        database: String,
+        /// Its name.
+        schema: String,
+        /// The objects to go with it, dependants first.
+        ids: Vec<GlobalId>,
+    },
+    /// `ALTER … RENAME TO` of an object.
+    Rename {
+        /// Which.
+        id: GlobalId,
+        /// To what.
+        to: ObjectName,
+    },
+    /// `ALTER SECRET`: the new value.
+    AlterSecret {
+        /// Which.
+        id: GlobalId,
+        /// The value.
+        value: SecretValue,
+    },
+    /// `VALIDATE CONNECTION`.
+    ValidateConnection(GlobalId),
+    /// `COMMENT ON`: recorded.
+    Comment {
+        /// Of what.
+        id: GlobalId,
+        /// Of which column, from 0.
+        column: Option<usize>,
+        /// None removes it.
+        text: Option<String>,
+    },
+    /// `BEGIN`, `START TRANSACTION`.
+    Begin,
+    /// `COMMIT`, `END`.
+    Commit,
+    /// `ROLLBACK`, `ABORT`.
+    Rollback,
+    /// `SET name = value`; none: its default.
+    SetVariable {
+        /// Lower case.
+        name: String,
+        /// As text.
+        value: Option<String>,
+        /// Until the transaction ends.
+        local: bool,
+    },
+    /// `SHOW name`.
+    ShowVariable(String),
+    /// `SHOW ALL`.
+    ShowAllVariables,
+    /// `DECLARE name CURSOR FOR …`.
+    Declare {
+        /// The cursor.
+        name: String,
+        /// `Select` or `Subscribe`.
+        query: Box<Plan>,
+        /// Its columns.
+        desc: RelationDesc,
+    },
+    /// `FETCH`.
+    Fetch {
+        /// The cursor.
+        name: String,
+        /// How many rows; none: all there are.
+        count: Option<u64>,
+        /// How long to wait for the first.
+        timeout: Option<Duration>,
+    },
+    /// `CLOSE`; none: all.
+    Close(Option<String>),
+    /// `PREPARE`: the statement's text.
+    Prepare {
+        /// Its name.
+        name: String,
+        /// The statement.
+        statement: crate::Statement,
+        /// Declared parameter types.
+        types: Vec<repr::ScalarType>,
+    },
+    /// `EXECUTE`, with constant arguments.
+    Execute {
+        /// The prepared statement.
+        name: String,
+        /// The arguments.
+        arguments: Vec<ScalarExpr>,
+    },
+    /// `DEALLOCATE`; none: all.
+    Deallocate(Option<String>),
+    /// `DISCARD ALL` and kin.
+    Discard,
+    /// `EXPLAIN`: a text that is ready.
+    Explain(String),
+    /// Accepted, no effect; the notice says so. Carries the command tag.
+    NoOp(&'static str),
+    /// An empty statement.
+    Empty,
+}
+
+/// A query, from which the coordinator makes a peek, a scan or a one-off dataflow.
+#[derive(Clone, Debug)]
+pub struct SelectPlan {
+    /// Optimized but for what depends on execution ([`plan::scalar::Context`], parameters).
+    pub relation: RelationExpr,
+    /// What follows after the rows are there.
+    pub finishing: Finishing,
+    /// Names and types of the result (after `finishing.project`).
+    pub desc: RelationDesc,
+    /// `AS OF`: milliseconds.
+    pub as_of: Option<AsOf>,
+}
+
+/// `AS OF [AT LEAST]`.
+#[derive(Clone, Debug)]
+pub struct AsOf {
+    /// A constant (numeric, timestamp, mz_timestamp); may be a parameter or `now()`.
+    pub time: ScalarExpr,
+    /// At that time or later.
+    pub at_least: bool,
+}
+
+/// The end of a query: order, limit, projection; done on the rows, outside the dataflow.
+#[derive(Clone, Debug, Default)]
+pub struct Finishing {
+    /// In turn.
+    pub order_by: Vec<ColumnOrder>,
+    /// At most so many.
+    pub limit: Option<u64>,
+    /// After so many.
+    pub offset: u64,
+    /// Which columns the client sees.
+    pub project: Vec<usize>,
+}
+
+/// A subscription.
+#[derive(Clone, Debug)]
+pub struct SubscribePlan {
+    /// What is followed.
+    pub relation: RelationExpr,
+    /// Its columns (without `mz_timestamp` and the like).
+    pub desc: RelationDesc,
+    /// Whether the rows that are there come first.
+    pub snapshot: bool,
+    /// Whether progress rows are sent.
+    pub progress: bool,
+    /// From when.
+    pub as_of: Option<AsOf>,
+    /// Until when, exclusive: constant.
+    pub up_to: Option<ScalarExpr>,
+    /// In which form.
+    pub output: SubscribeOutput,
+}
+
+/// How changes are shown.
+#[derive(Clone, Debug)]
+pub enum SubscribeOutput {
+    /// `mz_timestamp, [mz_progressed,] mz_diff, columns`.
+    Diffs,
+    /// The same, each timestamp's rows in this order.
+    WithinTimestampOrderBy(Vec<ColumnOrder>),
+    /// `ENVELOPE UPSERT (KEY (…))`: positions of the key.
+    Upsert(Vec<usize>),
+    /// `ENVELOPE DEBEZIUM (KEY (…))`.
+    Debezium(Vec<usize>),
+}
+
+/// How COPY writes or reads rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CopyFormat {
+    /// Postgres' text.
+    Text {
+        /// Between columns.
+        delimiter: char,
+        /// What NULL is.
+        null: String,
+    },
+    /// CSV.
+    Csv {
+        /// Between columns.
+        delimiter: char,
+        /// Around values.
+        quote: char,
+        /// Before a quote inside.
+        escape: char,
+        /// What NULL is.
+        null: String,
+        /// Whether the first line is names.
+        header: bool,
+    },
+    /// Postgres' binary.
+    Binary,
+}
+
+/// A `CREATE`.
+#[derive(Clone, Debug)]
+pub struct CreatePlan {
+    /// Its full name.
+    pub name: ObjectName,
+    /// The statement, canonical: full names, no `OR REPLACE`, `IF NOT EXISTS`; plans again to the same object.
+    pub create_sql: String,
+    /// An object of the name is to be replaced.
+    pub replace: Option<GlobalId>,
+    /// An object of the name is fine (then there is nothing to do, with a notice).
+    pub if_not_exists: bool,
+    /// Temporary: goes with the session.
+    pub temporary: bool,
+    /// What it uses, directly.
+    pub uses: Vec<GlobalId>,
+    /// Its columns, if it has rows.
+    pub desc: Option<RelationDesc>,
+    /// What it is.
+    pub item: CreateItem,
+}
+
+impl CreatePlan {
+    /// The kind of object.
+    pub fn kind(&self) -> ItemKind {
+        match &self.item {
+            CreateItem::Secret(_) => ItemKind::Secret,
+            CreateItem::Connection { .. } => ItemKind::Connection,
+            CreateItem::Source(_) => ItemKind::Source,
+            CreateItem::Table { .. } => ItemKind::Table,
+            CreateItem::View { .. } => ItemKind::View,
+            CreateItem::MaterializedView { .. } => ItemKind::MaterializedView,
+            CreateItem::Index { .. } => ItemKind::Index,
+            CreateItem::Sink => ItemKind::Sink,
+            CreateItem::Type => ItemKind::Type,
+        }
+    }
+}
+
+/// The parts that differ by kind.
+#[derive(Clone, Debug)]
+pub enum CreateItem {
+    /// A secret.
+    Secret(SecretValue),
+    /// A connection, and whether to try it now.
+    Connection {
+        /// Its options.
+        connection: ConnectionPlan,
+        /// `WITH (VALIDATE = …)`.
+        validate: bool,
+    },
+    /// A source.
+    Source(Box<SourcePlan>),
+    /// A table.
+    Table {
+        /// Each column's default, as SQL text.
+        defaults: Vec<Option<String>>,
+    },
+    /// A view: inlined where used.
+    View {
+        /// Its query, as SQL means it (to be inlined).
+        hir: plan::hir::HirRelationExpr,
+    },
+    /// A materialized view: kept up to date and stored.
+    MaterializedView {
+        /// Its query, as SQL means it.
+        hir: plan::hir::HirRelationExpr,
+        /// Decorrelated and optimized, columns as in `desc`.
+        relation: RelationExpr,
+        /// Columns that must never be NULL (`ASSERT NOT NULL`).
+        assert_not_null: Vec<usize>,
+        /// Which failing rows to set aside instead of failing (`WITH (ON ERROR = …)`).
+        on_error: OnError,
+    },
+    /// An index.
+    Index {
+        /// On what.
+        on: GlobalId,
+        /// Its key over the object's columns.
+        key: Vec<ScalarExpr>,
+        /// The object's rows: a `Get` of a stored object, or the view's definition, optimized.
+        relation: RelationExpr,
+    },
+    /// A sink. (The sink issue fills it.)
+    Sink,
+    /// A type. (The SQL issue fills it.)
+    Type,
+}
+
+/// What happens with rows that cannot be computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// Reading the object reports the error.
+    #[default]
+    Fail,
+    /// They are left out and stand in the errors relation.
+    Quarantine,
+}
+
+/// Where a secret's bytes come from.
+#[derive(Clone)]
+pub enum SecretValue {
+    /// From the statement.
+    Literal(Vec<u8>),
+    /// From an environment variable, read when used.
+    Env(String),
+    /// From a file, read when used.
+    File(String),
+}
+
+impl std::fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretValue(…)")
+    }
+}
+
+/// A text that may stand in a secret.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StringOrSecret {
+    /// As written.
+    String(String),
+    /// The secret with this identity.
+    Secret(GlobalId),
+}
+
+/// A connection's options.
+#[derive(Clone, Debug)]
+pub enum ConnectionPlan {
+    /// To a Kafka cluster.
+    Kafka(KafkaConnectionPlan),
+}
+
+/// `CREATE CONNECTION … TO KAFKA`, or the same things said in the old `WITH (…)`.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaConnectionPlan {
+    /// `host:port` each.
+    pub brokers: Vec<String>,
+    /// `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`, by the rules of the syntax card when not given.
+    pub security_protocol: String,
+    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`.
+    pub sasl_mechanism: Option<String>,
+    /// The user.
+    pub sasl_username: Option<StringOrSecret>,
+    /// The password.
+    pub sasl_password: Option<StringOrSecret>,
+    /// PEM text of the authority.
+    pub ssl_ca: Option<StringOrSecret>,
+    /// PEM text of the client's certificate.
+    pub ssl_certificate: Option<StringOrSecret>,
+    /// PEM text of the client's key.
+    pub ssl_key: Option<StringOrSecret>,
+    /// librdkafka settings that the old form names by path (`ssl.ca.location` …).
+    pub extra: Vec<(String, String)>,
+}
+
+/// A source: raw records come in, are stored as they are, and `definition` makes columns of them.
+#[derive(Clone, Debug)]
+pub struct SourcePlan {
+    /// Where records come from.
+    pub from: SourceFrom,
+    /// The source's columns over its raw records: the hir `Get`s the source's own raw shard, whose columns are
+    /// `value bytea, key bytea, partition int4, offset int8, timestamp timestamptz, headers record list`.
+    /// The id in that `Get` is [`RAW_SELF`]; the coordinator replaces it by the source's own.
+    pub definition: plan::hir::HirRelationExpr,
+    /// Whether headers must be kept.
+    pub headers: bool,
+    /// What happens with records that do not decode.
+    pub on_error: OnError,
+    /// `EXPOSE PROGRESS AS`, else `<name>_progress`.
+    pub progress_name: String,
+}
+
+/// Stands for the raw records of the source being planned.
+pub const RAW_SELF: GlobalId = GlobalId::Transient(u64::MAX);
+
+/// Where records come from.
+#[derive(Clone, Debug)]
+pub enum SourceFrom {
+    /// A topic, over a connection of the catalog or one given in place.
+    Kafka {
+        /// The connection object.
+        connection: Option<GlobalId>,
+        /// Given in place (the old form).
+        inline: Option<KafkaConnectionPlan>,
+        /// The topic.
+        topic: String,
+        /// Where to start in each partition; empty: at 0.
+        start_offsets: Vec<i64>,
+        /// Or at this time, ms (negative: before now).
+        start_timestamp: Option<i64>,
+        /// `GROUP ID PREFIX`.
+        group_id_prefix: Option<String>,
+        /// How often new partitions are looked for.
+        metadata_refresh: Option<Duration>,
+    },
+    /// A file of lines.
+    File {
+        /// Where.
+        path: String,
+        /// Follow it as it grows.
+        tail: bool,
+        /// `GZIP`, `ZSTD`; none: by the file's name.
+        compression: Option<String>,
+    },
+    /// Segment traffic out of a seed.
+    GeneratorSegment {
+        /// The seed.
+        seed: u64,
+        /// Events a second; none: as fast as they are taken.
+        rate: Option<u64>,
+        /// How many; none: without end.
+        events: Option<u64>,
+    },
+    /// 1, 2, 3 …
+    GeneratorCounter {
+        /// Between two.
+        interval: Duration,
+        /// How many at most are there; older ones go.
+        max_cardinality: Option<u64>,
+    },
+}
+
+/// Errors of planning carry positions; this makes one for a feature and says what to use.
+pub fn unsupported(what: &str, instead: &str) -> SqlError {
+    SqlError::unsupported(what, instead)
+}
