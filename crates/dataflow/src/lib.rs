@@ -1,1 +1,147 @@
 //! Plans to running operators: workers, arrangements, peeks, subscriptions.
+//!
+//! Timely's types do not leave this crate. Nothing above knows how many workers there are: commands go to all workers in
+//! one order, responses come back merged.
+
+use std::sync::Arc;
+
+use plan::mfp::Mfp;
+use plan::{RelationExpr, ScalarExpr};
+use repr::{ColumnType, Diff, EvalError, GlobalId, Row, RowBlock, Timestamp};
+
+/// The running workers. Dropping it stops them.
+pub struct Dataflows {}
+
+/// What is asked of the workers. Every worker gets every command, in one order.
+pub enum Command {
+    /// Announces a stored collection (a source's raw records, a table, a materialized view): opens its hub.
+    CreateCollection {
+        /// Its identity.
+        id: GlobalId,
+        /// Its columns.
+        typ: Vec<ColumnType>,
+        /// Whether it only grows.
+        append_only: bool,
+        /// For raw records of a source: the columns that say where a record came from (partition, offset).
+        origin: Option<(usize, usize)>,
+    },
+    /// Builds a dataflow. Each stored input that it needs is announced by [`Response::Installed`]… its history comes by
+    /// [`Command::History`], its future by [`Command::Tick`] (all ticks later than `as_of`).
+    Install(Box<DataflowDesc>),
+    /// History of one input of one dataflow: blocks of times up to `as_of`, times never falling; shared out among workers.
+    History {
+        /// The dataflow.
+        dataflow: GlobalId,
+        /// The stored collection.
+        input: GlobalId,
+        /// Rows (or error rows) and their time.
+        blocks: Vec<(Timestamp, bool, Arc<RowBlock>)>,
+        /// No more is to come.
+        done: bool,
+    },
+    /// One tick: new data of stored collections that come from outside (sources and tables), and the promise that all
+    /// times up to `time` are complete for them. Materialized views follow by themselves.
+    Tick {
+        /// Its timestamp, greater than every one before.
+        time: Timestamp,
+        /// New rows, block by block.
+        blocks: Vec<(GlobalId, Arc<RowBlock>)>,
+    },
+    /// Reads an arrangement at a time; answered by [`Response::Peek`] once its frontier has passed that time.
+    Peek {
+        /// Chosen by the asker.
+        peek: u64,
+        /// An object with an arrangement (index, or materialized view with an arranged output).
+        id: GlobalId,
+        /// When.
+        time: Timestamp,
+        /// Only these keys of the arrangement (packed as its key); none: all.
+        keys: Option<Vec<Row>>,
+        /// Applied to the row (arranged columns as the object's own columns).
+        mfp: Box<Mfp>,
+        /// No more than so many rows are needed (before any ordering).
+        limit: Option<usize>,
+    },
+    /// Forgets a peek.
+    CancelPeek(u64),
+    /// Times before `since` need no longer be told apart in this object's arrangement.
+    AllowCompaction {
+        /// The object.
+        id: GlobalId,
+        /// The new least readable time.
+        since: Timestamp,
+    },
+    /// Takes a dataflow down (its objects are gone, nobody imports it).
+    Drop(GlobalId),
+    /// Forgets a stored collection.
+    DropCollection(GlobalId),
+}
+
+/// A dataflow to build: one plan, one output.
+pub struct DataflowDesc {
+    /// The object that it computes; its name in all commands.
+    pub id: GlobalId,
+    /// For errors and logs.
+    pub name: String,
+    /// What it computes. Every `Get` names a stored collection or an object with an arrangement.
+    pub plan: RelationExpr,
+    /// The time from which its output is right. History is collapsed to it.
+    pub as_of: Timestamp,
+    /// Stop after times before this (one-off queries: `as_of + 1`).
+    pub until: Option<Timestamp>,
+    /// What becomes of the output.
+    pub output: Output,
+    /// Of stateless resumed views: emit nothing at or before this time; the input's history begins after it.
+    pub resume_after: Option<Timestamp>,
+}
+
+/// What becomes of a dataflow's output.
+pub enum Output {
+    /// Arranged in memory by a key; read by peeks and imported by other dataflows.
+    Index {
+        /// The object that is indexed.
+        on: GlobalId,
+        /// The key over its columns.
+        key: Vec<ScalarExpr>,
+    },
+    /// A materialized view: its changes feed the dataflows that read it, and go to storage by [`Response::Changes`].
+    /// `arrange`: also hold the rows in memory, for peeks.
+    Materialized {
+        /// Whether the output is arranged.
+        arrange: bool,
+        /// What storage already holds at `as_of`, so that only the difference is emitted: blocks of its shard come by
+        /// [`Command::History`] with `input` = the view itself.
+        reconcile: bool,
+    },
+    /// Changes to a subscriber by [`Response::Changes`], `as_of` collapsed to one snapshot if wanted.
+    Subscribe {
+        /// Whether the rows at `as_of` come too.
+        snapshot: bool,
+    },
+    /// The rows at `as_of`, by [`Response::Peek`] with this number; then the dataflow is gone.
+    Once(u64),
+}
+
+/// What workers say, merged over all of them. Called on a worker's thread: must not block.
+pub type OnResponse = Box<dyn Fn(Response) + Send + Sync>;
+
+/// What comes back.
+pub enum Response {
+    /// The outputs (arrangement, materialized view, subscription) are complete for all times before these.
+    Frontiers(Vec<(GlobalId, Timestamp)>),
+    /// The answer to a peek or a one-off query: rows with their counts, or the least of the errors.
+    Peek(u64, Result<Vec<(Row, Diff)>, EvalError>),
+    /// Changes of a materialized view or subscription: complete for all times before `upto`, consolidated per time.
+    Changes {
+        /// The view or subscription.
+        id: GlobalId,
+        /// Rows by time.
+        rows: Vec<(Timestamp, RowBlock)>,
+        /// Error rows (see [`EvalError::to_row`]) by time.
+        errors: Vec<(Timestamp, RowBlock)>,
+        /// The frontier.
+        upto: Timestamp,
+    },
+    /// The dataflow is gone.
+    Dropped(GlobalId),
+}
