@@ -142,6 +142,15 @@ pub enum Response {
         /// The frontier.
         upto: Timestamp,
     },
+    /// The dataflow is built on every worker. Once for each install, before anything else of it.
+    Installed {
+        /// The dataflow.
+        id: GlobalId,
+        /// The stored collections whose history it waits for: for each send [`Command::History`] until `done`. Others
+        /// are read from arrangements that exist. (History of a collection that is not listed is ignored.) A
+        /// reconciled view lists itself.
+        needs: Vec<GlobalId>,
+    },
     /// The dataflow is gone.
     Dropped(GlobalId),
 }
