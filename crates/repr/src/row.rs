@@ -102,6 +102,13 @@ impl<'a> RowRef<'a> {
     }
 }
 
+/// Arrangements compare stored rows with owned ones.
+impl PartialEq<&Row> for RowRef<'_> {
+    fn eq(&self, other: &&Row) -> bool {
+        self.0 == other.bytes()
+    }
+}
+
 impl std::fmt::Debug for RowRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter()).finish()
