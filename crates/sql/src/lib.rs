@@ -6,8 +6,14 @@
 //!
 //! Planning reads the catalog through the [`Catalog`] trait and changes nothing; the coordinator carries plans out.
 
+mod ast;
 pub mod catalog;
+mod dialect;
+mod parse;
 pub mod plan;
+mod planner;
+mod statement;
+mod text;
 
 pub use catalog::{Catalog, CatalogItem, ItemKind, ObjectName};
 pub use plan::Plan;
@@ -25,8 +31,12 @@ pub struct Statement {
 
 /// Splits a text into statements. Caps (DESIGN §5): bytes, nesting, operators; beyond them error 54001. Run it, and
 /// [`plan()`], on a thread with a large stack ([`STACK_BYTES`]).
-pub fn parse(_text: &str) -> Result<Vec<Statement>, SqlError> {
-    Ok(vec![])
+pub fn parse(text: &str) -> Result<Vec<Statement>, SqlError> {
+    let statements = parse::split(text)?;
+    for s in &statements {
+        parse::parse(&text::Text::new(&s.text, s.offset))?;
+    }
+    Ok(statements)
 }
 
 /// The stack that parsing and planning may need under the caps.
@@ -34,11 +44,15 @@ pub const STACK_BYTES: usize = 256 << 20;
 
 /// Plans one statement. `parameters[i]` is the type a client declared for `$i+1`, if it did.
 pub fn plan(
-    _statement: &Statement,
-    _catalog: &dyn Catalog,
-    _parameters: &[Option<ScalarType>],
+    statement: &Statement,
+    catalog: &dyn Catalog,
+    parameters: &[Option<ScalarType>],
 ) -> Result<Planned, SqlError> {
-    Err(SqlError::internal("not yet"))
+    let text = text::Text::new(&statement.text, statement.offset);
+    let ast = parse::parse(&text)?;
+    let planner = planner::Planner::new(catalog, &text, parameters);
+    let plan = statement::plan(&planner, ast)?;
+    Ok(Planned { plan, parameters: vec![], columns: None, notices: planner.notices.take() })
 }
 
 /// A plan and what a client is told about it before it runs.

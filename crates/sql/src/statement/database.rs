@@ -1,0 +1,23 @@
+//! `CREATE DATABASE, SCHEMA, CLUSTER, ROLE` and `GRANT`: much of it accepted without effect.
+
+use repr::SqlError;
+
+use crate::parse::Heads;
+use crate::plan::Plan;
+use crate::planner::Planner;
+
+/// A statement of the family.
+#[derive(Debug)]
+pub(crate) enum Statement {}
+
+pub(crate) fn parse_create(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
+    Err(p.error("a supported statement"))
+}
+
+pub(crate) fn parse_grant(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
+    Err(p.error("a supported statement"))
+}
+
+pub(crate) fn plan(_planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {
+    match statement {}
+}

@@ -1,0 +1,19 @@
+//! `CREATE [MATERIALIZED] SOURCE …`.
+
+use repr::SqlError;
+
+use crate::parse::Heads;
+use crate::plan::Plan;
+use crate::planner::Planner;
+
+/// A statement of the family.
+#[derive(Debug)]
+pub(crate) enum Statement {}
+
+pub(crate) fn parse(p: &mut Heads<'_>, _modifiers: super::CreateModifiers) -> Result<Statement, SqlError> {
+    Err(p.error("a supported statement"))
+}
+
+pub(crate) fn plan(_planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {
+    match statement {}
+}
