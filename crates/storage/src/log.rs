@@ -1,0 +1,387 @@
+//! The writing end of the log: groups into frames, frames into files, one file after the other.
+//!
+//! ```text
+//!   open file   [header][checkpoint][data][data][commit] … [data][commit]
+//!   sealed      [header][checkpoint][data][data][commit] … [data][commit][footer][trailer]
+//! ```
+//!
+//! A file that is full is *sealed* (footer and trailer, synced), then the next one is *begun* (header and checkpoint,
+//! synced, then its name). A crash between the two leaves only a sealed file, and the next start begins the next one.
+//! The checkpoint names the sealed files that are still needed; files whose rows have all been dropped are left out of
+//! it and removed once it is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::StorageError;
+use crate::frame::{self, FILE_HEADER, FRAME_HEADER, Header, Kind};
+use crate::fs::{File, Fs};
+use crate::group::{FrameGroup, ShardId};
+use crate::index::{Footer, Index};
+use crate::scan::{Block, Place};
+use crate::state::{self, Checkpoint, Entry, Sealed, State};
+use crate::storage::{Done, Options};
+
+/// What readers see and the log thread changes, always by whole groups that are durable.
+#[derive(Default)]
+pub(crate) struct Contents {
+    pub(crate) state: State,
+    /// The blocks of each shard, by time.
+    pub(crate) blocks: BTreeMap<ShardId, Vec<Block>>,
+    /// The log's files, sealed or open.
+    pub(crate) files: BTreeMap<u64, LogFile>,
+}
+
+/// A file of the log.
+#[derive(Clone)]
+pub(crate) struct LogFile {
+    pub(crate) path: Arc<Path>,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// Where the chain of frames stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// Of the last frame.
+    pub(crate) sequence: u64,
+    /// Of the last frame's header.
+    pub(crate) hash: u64,
+}
+
+/// The file that is written to.
+pub(crate) struct Active {
+    pub(crate) number: u64,
+    pub(crate) file: LogFile,
+    pub(crate) len: u64,
+    /// Its data frames.
+    pub(crate) entries: Vec<Entry>,
+    /// Where its checkpoint ends.
+    pub(crate) start: u64,
+}
+
+/// The writing end. Lives on the log thread.
+pub(crate) struct Log {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) contents: Arc<Mutex<Contents>>,
+    pub(crate) sealed: Vec<Sealed>,
+    /// None between sealing a file and beginning the next, which a full disk can make long.
+    pub(crate) active: Option<Active>,
+    pub(crate) next_number: u64,
+    pub(crate) chain: Chain,
+    /// None where there is no sled (a simulated disk) or it failed.
+    pub(crate) index: Option<Index>,
+    /// Footers that the index does not have yet.
+    pub(crate) new_footers: Vec<Footer>,
+    /// Whether the index is behind by more than rows and progress.
+    pub(crate) index_behind: bool,
+}
+
+/// A group as bytes; headers are filled in when its place in the log is known.
+pub(crate) struct Encoded {
+    buffer: Vec<u8>,
+    /// Where in the buffer each frame begins, the commit last.
+    frames: Vec<(usize, Header)>,
+    /// Without its updates.
+    group: FrameGroup,
+    pub(crate) done: Option<Done>,
+    pub(crate) epoch: u64,
+}
+
+impl Encoded {
+    /// Compresses and checks a group's rows. Runs beside the log thread.
+    pub(crate) fn new(mut group: FrameGroup, block_bytes: usize, done: Done, epoch: u64) -> Encoded {
+        let updates = std::mem::take(&mut group.updates);
+        let raw: usize = updates.iter().map(|u| u.block.byte_len()).sum();
+        let (mut buffer, mut frames) = (Vec::with_capacity(raw / 2 + 1024), Vec::new());
+        for update in &updates {
+            let (_, ends, _) = update.block.parts();
+            let mut from = 0;
+            while from < ends.len() {
+                let start = if from == 0 { 0 } else { ends[from - 1] as usize };
+                let rows = ends[from..].partition_point(|end| (*end as usize) < start + block_bytes);
+                let to = (from + rows + 1).min(ends.len());
+                let mut header = Header::new(Kind::Data);
+                header.shard = update.shard;
+                header.block = update.kind;
+                (header.lower, header.upper) = (group.time, group.time);
+                frames.push((buffer.len(), header.clone()));
+                buffer.resize(buffer.len() + FRAME_HEADER, 0);
+                frame::put_block(&mut buffer, &mut header, &update.block, from, to);
+                frames.last_mut().expect("just pushed").1 = header;
+                from = to;
+            }
+        }
+        let mut commit = Header::new(Kind::Commit);
+        commit.rows = frames.len().try_into().expect("fewer frames than rows");
+        (commit.lower, commit.upper) = (group.time, group.time);
+        let at = buffer.len();
+        buffer.resize(at + FRAME_HEADER, 0);
+        frame::put_plain(&mut buffer, &mut commit, &state::encode_commit(&group));
+        frames.push((at, commit));
+        Encoded { buffer, frames, group, done: Some(done), epoch }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Gives the frames their places after `chain`.
+    fn link(&mut self, chain: &mut Chain, durable: u64) {
+        for (at, header) in &mut self.frames {
+            header.durable = durable;
+            let bytes = chain.link(header);
+            self.buffer[*at..*at + FRAME_HEADER].copy_from_slice(&bytes);
+        }
+    }
+}
+
+impl Chain {
+    /// Makes a header the next in the chain and encodes it.
+    fn link(&mut self, header: &mut Header) -> [u8; FRAME_HEADER] {
+        header.sequence = self.sequence + 1;
+        header.previous = self.hash;
+        let bytes = header.encode();
+        *self = Chain { sequence: header.sequence, hash: frame::hash(&bytes) };
+        bytes
+    }
+}
+
+impl Contents {
+    /// Adds a data frame's block.
+    pub(crate) fn add(&mut self, shard: ShardId, block: Block) {
+        let blocks = self.blocks.entry(shard).or_default();
+        match blocks.last() {
+            Some(last) if last.time > block.time => {
+                let at = blocks.partition_point(|b| b.time <= block.time);
+                blocks.insert(at, block);
+            }
+            _ => blocks.push(block),
+        }
+    }
+
+    /// Applies the rest of a group, after its blocks.
+    pub(crate) fn apply(&mut self, group: &FrameGroup, sequence: u64) {
+        self.state.apply(group, sequence);
+        for shard in &group.drop_shards {
+            self.blocks.remove(shard);
+        }
+    }
+
+    /// The files that hold rows of shards that still exist.
+    fn live_files(&self) -> BTreeSet<u64> {
+        let blocks = self.blocks.values().flatten();
+        blocks
+            .filter_map(|b| if let Place::Disk { file, .. } = b.place { Some(file) } else { None })
+            .collect()
+    }
+}
+
+pub(crate) fn lock(contents: &Mutex<Contents>) -> MutexGuard<'_, Contents> {
+    contents.lock().expect("nothing panics under this lock")
+}
+
+/// The block of a data frame.
+pub(crate) fn block(entry: &Entry, file: u64) -> Block {
+    Block {
+        time: entry.lower,
+        kind: entry.kind,
+        rows: entry.rows,
+        place: Place::Disk { file, offset: entry.offset, len: entry.len },
+    }
+}
+
+pub(crate) fn file_name(number: u64) -> String {
+    format!("{number:06}.log")
+}
+
+impl Log {
+    /// Makes groups durable, then visible: a write each, one sync for all. On an error none of them is applied.
+    pub(crate) fn commit(&mut self, groups: &mut [Encoded]) -> Result<(), StorageError> {
+        let bytes: usize = groups.iter().map(Encoded::len).sum();
+        self.make_room(bytes as u64)?;
+        let before = self.chain;
+        let active = self.active.as_mut().expect("made room");
+        let start = active.len;
+        let mut end = start;
+        for group in &mut *groups {
+            group.link(&mut self.chain, start);
+            if let Err(e) = active.file.file.write_all_at(&group.buffer, end) {
+                self.chain = before;
+                return Err(undo(&active.file, start, &e));
+            }
+            end += group.buffer.len() as u64;
+        }
+        active.file.file.sync().map_err(|e| StorageError::sync(&active.file.path, &e))?;
+        active.len = end;
+
+        let mut contents = lock(&self.contents);
+        let mut base = start;
+        let mut dropped = false;
+        for group in groups {
+            for (at, header) in &group.frames {
+                if header.kind == Kind::Data {
+                    let entry = Entry::new(header, base + *at as u64);
+                    contents.state.add_block(header);
+                    contents.add(header.shard, block(&entry, active.number));
+                    active.entries.push(entry);
+                } else {
+                    contents.apply(&group.group, header.sequence);
+                }
+            }
+            base += group.buffer.len() as u64;
+            dropped |= !group.group.drop_shards.is_empty();
+            self.index_behind |= dropped || !group.group.catalog.is_empty();
+        }
+        drop(contents);
+        if dropped {
+            self.give_back_space()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the index if what it mirrors has changed. A failure costs the index, not the log.
+    pub(crate) fn write_index(&mut self) {
+        if !std::mem::take(&mut self.index_behind) {
+            return;
+        }
+        let Some(index) = &self.index else {
+            self.new_footers.clear();
+            return;
+        };
+        let state = lock(&self.contents).state.clone();
+        let mirrored = (self.chain.sequence, self.chain.hash);
+        match index.write(mirrored, &self.sealed, &state, &self.new_footers) {
+            Ok(()) => self.new_footers.clear(),
+            Err(reason) => {
+                tracing::warn!(%reason, "the index cannot be written; the next start rebuilds it from the log");
+                self.index = None;
+            }
+        }
+    }
+
+    /// After a drop: removes sealed files that hold nothing any more. They have to leave the checkpoint first, so a new
+    /// file is begun.
+    fn give_back_space(&mut self) -> Result<(), StorageError> {
+        let live = lock(&self.contents).live_files();
+        if self.sealed.iter().all(|s| live.contains(&s.number)) {
+            return Ok(());
+        }
+        match self.seal().and_then(|()| self.begin()) {
+            // The group itself is durable; the next one will meet the full disk.
+            Err(StorageError::DiskFull { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn make_room(&mut self, bytes: u64) -> Result<(), StorageError> {
+        if let Some(active) = &self.active {
+            if active.len == active.start || active.len + bytes <= self.options.segment_bytes {
+                return Ok(());
+            }
+            self.seal()?;
+        }
+        self.begin()
+    }
+
+    /// Closes the open file with its footer.
+    fn seal(&mut self) -> Result<(), StorageError> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let contents = lock(&self.contents);
+        let shards = &contents.state.shards;
+        active.entries.retain(|e| shards.get(&e.shard).is_some_and(|s| s.born <= e.sequence));
+        drop(contents);
+        let payload = state::encode_footer(&mut active.entries);
+        let mut header = Header::new(Kind::Footer);
+        header.durable = active.len;
+        let mut bytes = vec![0; FRAME_HEADER];
+        frame::put_plain(&mut bytes, &mut header, &payload);
+        let mut chain = self.chain;
+        bytes[..FRAME_HEADER].copy_from_slice(&chain.link(&mut header));
+        bytes.extend_from_slice(&frame::trailer(active.len, chain.hash));
+        let LogFile { file, path } = &active.file;
+        file.write_all_at(&bytes, active.len).map_err(|e| undo(&active.file, active.len, &e))?;
+        file.sync().map_err(|e| StorageError::sync(path, &e))?;
+        self.chain = chain;
+        let len = active.len + bytes.len() as u64;
+        self.sealed.push(Sealed { number: active.number, len, sequence: chain.sequence, hash: chain.hash });
+        self.new_footers.push(Footer { number: active.number, hash: chain.hash, payload });
+        self.active = None;
+        Ok(())
+    }
+
+    /// Begins the next file with a checkpoint. There is no open file.
+    pub(crate) fn begin(&mut self) -> Result<(), StorageError> {
+        let number = self.next_number;
+        let mut contents = lock(&self.contents);
+        let live = contents.live_files();
+        let (keep, dead): (Vec<_>, Vec<_>) =
+            self.sealed.iter().cloned().partition(|s| live.contains(&s.number));
+        let payload = Checkpoint::encode(&keep, &contents.state);
+        let mut bytes = frame::file_header(number).to_vec();
+        bytes.resize(FILE_HEADER + FRAME_HEADER, 0);
+        let mut header = Header::new(Kind::Checkpoint);
+        frame::put_plain(&mut bytes, &mut header, &payload);
+        let mut chain = self.chain;
+        bytes[FILE_HEADER..FILE_HEADER + FRAME_HEADER].copy_from_slice(&chain.link(&mut header));
+
+        let file = create(&*self.fs, &self.dir, &file_name(number), &bytes)?;
+        self.chain = chain;
+        self.next_number += 1;
+        let start = bytes.len() as u64;
+        contents.files.insert(number, file.clone());
+        for sealed in &dead {
+            contents.files.remove(&sealed.number);
+        }
+        drop(contents);
+        self.active = Some(Active { number, file, len: start, entries: Vec::new(), start });
+        self.sealed = keep;
+        self.index_behind = true;
+        self.new_footers.retain(|f| self.sealed.iter().any(|s| s.number == f.number));
+        for sealed in dead {
+            let path = self.dir.join(file_name(sealed.number));
+            if let Err(e) = self.fs.remove(&path) {
+                // It is not in the checkpoint, so the next start tries again.
+                tracing::warn!(path = %path.display(), error = %e, "cannot remove a log file without rows");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes a refused write back, durably: it was not acknowledged, so it must not come back.
+fn undo(file: &LogFile, len: u64, error: &std::io::Error) -> StorageError {
+    let refused = StorageError::io("write", &file.path, error);
+    match file.file.set_len(len).and_then(|()| file.file.sync()) {
+        Ok(()) if matches!(refused, StorageError::DiskFull { .. }) => refused,
+        Ok(()) => StorageError::sync(&file.path, error),
+        Err(e) => StorageError::sync(&file.path, &e),
+    }
+}
+
+/// A new file with content, durable with its name.
+fn create(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> Result<LogFile, StorageError> {
+    let path = dir.join(name);
+    let io = |e: std::io::Error| StorageError::io("create", &path, &e);
+    let file = match fs.open(&path, true) {
+        // Left over from an attempt on a full disk.
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs.remove(&path).map_err(io)?;
+            fs.open(&path, true).map_err(io)?
+        }
+        other => other.map_err(io)?,
+    };
+    if let Err(e) = file.write_all_at(bytes, 0) {
+        let error = StorageError::io("write", &path, &e);
+        if !matches!(error, StorageError::DiskFull { .. }) {
+            return Err(StorageError::sync(&path, &e));
+        }
+        fs.remove(&path).map_err(io)?;
+        return Err(error);
+    }
+    file.sync().map_err(|e| StorageError::sync(&path, &e))?;
+    fs.sync_dir(dir).map_err(|e| StorageError::sync(dir, &e))?;
+    Ok(LogFile { path: path.into(), file })
+}

@@ -1,0 +1,727 @@
+//! The promises of storage: on a simulated disk that loses power, fills up and fails, and on a real one with sled.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+use repr::{Datum, Row, RowBlock, Timestamp};
+use storage::sim::{Op, Random, SimFs};
+use storage::{
+    BlockKind, FrameGroup, Location, Options, RealFs, Recovered, ShardId, ShardUpdate, Storage, StorageError,
+};
+
+const DIR: &str = "/data";
+const SHARD: ShardId = ShardId(7);
+
+/// Small files, so that every test meets several.
+const SMALL: Options = Options { segment_bytes: 3000, block_bytes: 500, batch_bytes: 1 << 20 };
+
+fn try_open(fs: &SimFs) -> Result<(Storage, Recovered), StorageError> {
+    Storage::open(Location::Directory(DIR.into()), Arc::new(fs.clone()), SMALL)
+}
+
+fn open(fs: &SimFs) -> (Storage, Recovered) {
+    try_open(fs).expect("the directory is sound")
+}
+
+fn block(rows: impl IntoIterator<Item = i64>) -> Arc<RowBlock> {
+    let mut block = RowBlock::default();
+    for n in rows {
+        let text = format!("row {n} {}", "abcdefg".repeat(n as usize % 9));
+        block.push(Row::pack([Datum::Int64(n), Datum::Text(&text)]).as_ref(), 1);
+    }
+    Arc::new(block)
+}
+
+fn rows_at(time: Timestamp) -> std::ops::Range<i64> {
+    let time = time as i64;
+    10 * time..10 * time + 1 + time % 7
+}
+
+/// Tick `time`: some rows, the offset behind them, now and then a change of the catalog.
+fn tick(time: Timestamp) -> FrameGroup {
+    FrameGroup {
+        time,
+        updates: vec![ShardUpdate { shard: SHARD, kind: BlockKind::Rows, block: block(rows_at(time)) }],
+        progress: vec![(1, vec![(0, time as i64), ((time % 3) as i32 + 1, -(time as i64))])],
+        catalog: if time % 4 == 0 {
+            vec![(format!("at {}", time % 8), Some(vec![time as u8]))]
+        } else {
+            vec![]
+        },
+        oracle_mark: Some(time * 2),
+        ..FrameGroup::default()
+    }
+}
+
+/// What a storage holds after `ticks` ticks from 1 on, compared with what it says.
+fn check(storage: &Storage, recovered: Option<&Recovered>, ticks: Timestamp, context: &str) {
+    let expected: Vec<_> = (1..=ticks)
+        .flat_map(|t| block(rows_at(t)).iter().map(|(r, d)| (t, r.to_row(), d)).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(read(storage, SHARD), expected, "{context}");
+    let catalog: BTreeMap<_, _> =
+        (1..=ticks).filter(|t| t % 4 == 0).map(|t| (format!("at {}", t % 8), vec![t as u8])).collect();
+    let offset = storage.progress(1).get(&0).copied().unwrap_or(0);
+    assert_eq!(offset, ticks as i64, "{context}");
+    if let Some(recovered) = recovered {
+        assert_eq!(recovered.catalog, catalog, "{context}");
+        assert_eq!(recovered.last_time, ticks, "{context}");
+        assert_eq!(recovered.oracle_mark, ticks * 2, "{context}");
+    }
+    if ticks > 0 {
+        let stats = storage.shard_stats(SHARD).expect("has rows");
+        assert_eq!((stats.rows, stats.upper), (expected.len() as i64, ticks + 1), "{context}");
+    }
+}
+
+fn read(storage: &Storage, shard: ShardId) -> Vec<(Timestamp, Row, i64)> {
+    let mut rows = Vec::new();
+    for item in storage.scan(shard, 0, Timestamp::MAX).expect("no scan fails at once") {
+        let (time, _, block) = item.expect("the log is sound");
+        rows.extend(block.iter().map(|(row, diff)| (time, row.to_row(), diff)));
+    }
+    rows
+}
+
+fn log_files(fs: &SimFs) -> Vec<PathBuf> {
+    fs.files().into_iter().filter(|p| p.extension().is_some_and(|e| e == "log")).collect()
+}
+
+#[test]
+fn what_was_appended_is_there_after_a_restart() {
+    let fs = SimFs::new();
+    let (storage, recovered) = open(&fs);
+    assert_eq!(recovered, Recovered::default());
+    for time in 1..=100 {
+        storage.append_wait(tick(time)).expect("healthy");
+        check(&storage, None, time, "while running");
+    }
+    assert!(log_files(&fs).len() > 3, "it rolled");
+    storage.close();
+    for disk in [fs.kill(), fs.power_cut(1)] {
+        let (storage, recovered) = open(&disk);
+        assert_eq!(recovered.notes, Vec::<String>::new());
+        check(&storage, Some(&recovered), 100, "after the restart");
+        storage.append_wait(tick(101)).expect("healthy");
+        drop(storage);
+        let (storage, recovered) = open(&disk);
+        check(&storage, Some(&recovered), 101, "after another");
+    }
+}
+
+#[test]
+fn memory_behaves_the_same() {
+    let (storage, recovered) =
+        Storage::open(Location::Memory, Arc::new(SimFs::new()), SMALL).expect("memory has no faults");
+    assert_eq!(recovered, Recovered::default());
+    for time in 1..=20 {
+        storage.append_wait(tick(time)).expect("memory has no faults");
+    }
+    check(&storage, None, 20, "memory");
+    storage.append_wait(FrameGroup { drop_shards: vec![SHARD], ..tick(21) }).expect("memory has no faults");
+    assert_eq!(read(&storage, SHARD), []);
+    assert_eq!(storage.shard_stats(SHARD), None);
+}
+
+#[test]
+fn every_part_of_a_group_comes_back() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    let mut mixed = RowBlock::default();
+    for (n, diff) in [(1, 1), (2, -1), (3, 5)] {
+        mixed.push(Row::pack([Datum::Int64(n)]).as_ref(), diff);
+    }
+    let mixed = Arc::new(mixed);
+    let group = FrameGroup {
+        time: 10,
+        updates: vec![
+            ShardUpdate { shard: ShardId(1), kind: BlockKind::Rows, block: mixed.clone() },
+            ShardUpdate { shard: ShardId(1), kind: BlockKind::Errors, block: block(0..2) },
+            ShardUpdate { shard: ShardId(2), kind: BlockKind::Rows, block: Arc::default() },
+        ],
+        progress: vec![(5, vec![(0, 7)]), (6, vec![(1, 8)])],
+        uppers: vec![(ShardId(3), 20)],
+        sinces: vec![(ShardId(1), 4)],
+        catalog: vec![("a".into(), Some(b"1".to_vec())), ("b".into(), Some(Vec::new()))],
+        ..FrameGroup::default()
+    };
+    storage.append_wait(group).expect("healthy");
+    let next = FrameGroup {
+        time: 11,
+        catalog: vec![("a".into(), None)],
+        drop_progress: vec![5],
+        ..FrameGroup::default()
+    };
+    storage.append_wait(next).expect("healthy");
+    drop(storage);
+    let (storage, recovered) = open(&fs);
+    assert_eq!(recovered.catalog, BTreeMap::from([("b".to_owned(), Vec::new())]));
+    assert_eq!(recovered.progress, BTreeMap::from([(6, BTreeMap::from([(1, 8)]))]));
+    assert_eq!(recovered.last_time, 11);
+    let one = &recovered.shards[&ShardId(1)];
+    assert_eq!((one.rows, one.errors, one.updates, one.upper, one.since), (5, 2, 5, 11, 4));
+    assert!(!one.append_only);
+    assert_eq!(recovered.shards[&ShardId(3)].upper, 20);
+    assert!(recovered.shards[&ShardId(3)].append_only);
+    assert!(!recovered.shards.contains_key(&ShardId(2)), "an empty block is none");
+    let scanned: Vec<_> =
+        storage.scan(ShardId(1), 10, 10).expect("known").map(|r| r.expect("sound")).collect();
+    assert_eq!(scanned, [(10, BlockKind::Rows, mixed), (10, BlockKind::Errors, block(0..2))]);
+}
+
+#[test]
+fn scans_keep_to_their_times() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    for time in 1..=30 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    let times = |from, as_of| {
+        let mut times: Vec<_> =
+            storage.scan(SHARD, from, as_of).expect("known").map(|item| item.expect("sound").0).collect();
+        times.dedup();
+        times
+    };
+    assert_eq!(times(0, 3), [1, 2, 3]);
+    assert_eq!(times(5, 7), [5, 6, 7]);
+    assert_eq!(times(29, 100), [29, 30]);
+    assert_eq!(times(31, 100), []);
+    assert_eq!(times(7, 5), []);
+}
+
+#[test]
+fn a_scan_does_not_see_what_comes_or_goes_later() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    for time in 1..=50 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    let expected = read(&storage, SHARD);
+    let mut scan = storage.scan(SHARD, 0, Timestamp::MAX).expect("known");
+    let mut rows = Vec::new();
+    for time in 51..=80 {
+        storage.append_wait(tick(time)).expect("healthy");
+        if let Some(item) = scan.next() {
+            let (time, _, block) = item.expect("sound");
+            rows.extend(block.iter().map(|(row, diff)| (time, row.to_row(), diff)));
+        }
+    }
+    let files = log_files(&fs).len();
+    storage.append_wait(FrameGroup { drop_shards: vec![SHARD], ..tick(81) }).expect("healthy");
+    assert_eq!(read(&storage, SHARD), []);
+    assert!(log_files(&fs).len() < files, "the files went");
+    for item in scan {
+        let (time, _, block) = item.expect("an open file can be read after its removal");
+        rows.extend(block.iter().map(|(row, diff)| (time, row.to_row(), diff)));
+    }
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn large_blocks_are_cut_and_come_back_in_order() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    let big = block(0..1000);
+    let update = ShardUpdate { shard: SHARD, kind: BlockKind::Rows, block: big.clone() };
+    storage
+        .append_wait(FrameGroup { time: 1, updates: vec![update], ..FrameGroup::default() })
+        .expect("healthy");
+    drop(storage);
+    let (storage, _) = open(&fs);
+    let scan = storage.scan(SHARD, 0, 1).expect("known");
+    assert_eq!(scan.remaining_rows(), 1000);
+    assert!(scan.map(|item| item.expect("sound").2.byte_len()).all(|bytes| bytes < 600));
+    assert!(
+        read(&storage, SHARD).into_iter().map(|(_, row, _)| row).eq(big.iter().map(|(row, _)| row.to_row()))
+    );
+}
+
+#[test]
+fn a_tail_torn_at_any_byte_loses_the_last_group_only() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    for time in 1..=4 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    let path = log_files(&fs).pop().expect("one");
+    let end = fs.contents(&path).expect("there").len();
+    storage.append_wait(tick(5)).expect("healthy");
+    let whole = fs.contents(&path).expect("there").len();
+    assert!(whole > end, "it did not roll just now");
+    for len in end..whole {
+        let torn = fs.kill();
+        torn.damage(&path, |bytes| bytes.truncate(len));
+        let (storage, recovered) = open(&torn);
+        assert_eq!(recovered.notes.len(), usize::from(len > end), "{:?}", recovered.notes);
+        check(&storage, Some(&recovered), 4, &format!("cut at {len}"));
+        storage.append_wait(tick(5)).expect("healthy");
+        drop(storage);
+        let (storage, recovered) = open(&torn);
+        assert_eq!(recovered.notes, Vec::<String>::new());
+        check(&storage, Some(&recovered), 5, &format!("cut at {len}, appended again"));
+    }
+}
+
+/// How many ticks a storage holds: those acknowledged, and perhaps some of the others, in order.
+fn recovered_ticks(disk: &SimFs, acknowledged: u64, appended: u64, context: &str) -> u64 {
+    let (storage, recovered) = try_open(disk).unwrap_or_else(|e| panic!("{context}: {e}"));
+    let ticks = recovered.last_time;
+    assert!((acknowledged..=appended).contains(&ticks), "{context}: {ticks} of {acknowledged} to {appended}");
+    check(&storage, Some(&recovered), ticks, context);
+    // And it goes on from there.
+    storage.append_wait(tick(ticks + 1)).expect("healthy");
+    storage.append_wait(tick(ticks + 2)).expect("healthy");
+    drop(storage);
+    let (storage, recovered) = try_open(disk).unwrap_or_else(|e| panic!("{context}, second start: {e}"));
+    assert_eq!(recovered.notes, Vec::<String>::new(), "{context}");
+    check(&storage, Some(&recovered), ticks + 2, context);
+    ticks
+}
+
+#[test]
+fn a_power_cut_during_a_sync_loses_nothing_acknowledged() {
+    let mut kept = BTreeMap::new();
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let fs = SimFs::new();
+        let (storage, _) = open(&fs);
+        let acknowledged = random.below(40);
+        for time in 1..=acknowledged {
+            storage.append_wait(tick(time)).expect("healthy");
+        }
+        fs.hold_syncs(true);
+        let more = 1 + random.below(5);
+        let (sender, receiver) = mpsc::channel();
+        for time in acknowledged + 1..=acknowledged + more {
+            let sender = sender.clone();
+            storage.append(tick(time), Box::new(move |result| sender.send(result).expect("is awaited")));
+        }
+        fs.await_held_sync();
+        let cut = fs.power_cut(seed);
+        fs.hold_syncs(false);
+        for _ in 0..more {
+            receiver.recv().expect("answered").expect("healthy");
+        }
+        let ticks = recovered_ticks(&cut, acknowledged, acknowledged + more, &format!("seed {seed}"));
+        *kept.entry(ticks - acknowledged).or_insert(0) += 1;
+    }
+    assert!(kept.len() > 2, "cuts came before, within and after writes: {kept:?}");
+}
+
+#[test]
+fn a_fault_at_any_call_leaves_whole_groups() {
+    let operations = [Op::Write, Op::Sync, Op::Create, Op::SyncDir];
+    let faults = [io::ErrorKind::Other, io::ErrorKind::StorageFull];
+    for (op, fault) in operations.into_iter().flat_map(|op| faults.map(|fault| (op, fault))) {
+        for nth in 0.. {
+            let context = format!("{op:?} {nth} {fault:?}");
+            let fs = SimFs::new();
+            let (storage, _) = open(&fs);
+            fs.inject(op, nth, false, fault);
+            let mut acknowledged = 0;
+            let failed = (1..=40).find_map(|time| {
+                let result = storage.append_wait(tick(time));
+                acknowledged += u64::from(result.is_ok());
+                result.err()
+            });
+            let Some(error) = failed else { break };
+            let full = matches!(error, StorageError::DiskFull { .. });
+            assert!(
+                full == (fault == io::ErrorKind::StorageFull && matches!(op, Op::Write | Op::Create)),
+                "{context}: {error}"
+            );
+            fs.heal();
+            let refused = storage.append_wait(tick(acknowledged + 1));
+            assert_eq!(refused, Err(error), "{context}: nothing is accepted behind a refused group");
+            let cut = fs.power_cut(nth);
+            if full {
+                storage.resume();
+                storage.append_wait(tick(acknowledged + 1)).expect("there is room again");
+                check(&storage, None, acknowledged + 1, &context);
+                drop(storage);
+                recovered_ticks(&fs.kill(), acknowledged + 1, acknowledged + 1, &context);
+                recovered_ticks(&cut, acknowledged, acknowledged, &context);
+            } else {
+                recovered_ticks(&cut, acknowledged, acknowledged + 1, &context);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_takes_nothing_in_part_and_recovers() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    for time in 1..=5 {
+        storage.append_wait(tick(time)).expect("room");
+    }
+    for spare in [0, 1, 87, 88, 100, 150] {
+        fs.set_capacity(Some(fs.used() + spare));
+        let refused = storage.append_wait(tick(6));
+        assert!(matches!(refused, Err(StorageError::DiskFull { .. })), "{spare}: {refused:?}");
+        check(&storage, None, 5, "reads go on");
+        recovered_ticks(&fs.kill(), 5, 5, "full");
+        storage.resume();
+    }
+    fs.set_capacity(None);
+    for time in 6..=60 {
+        storage.append_wait(tick(time)).expect("room again");
+    }
+    check(&storage, None, 60, "after it was full");
+}
+
+#[test]
+fn a_full_disk_at_the_start_still_serves_reads() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    for time in 1..=60 {
+        storage.append_wait(tick(time)).expect("room");
+    }
+    drop(storage);
+    fs.set_capacity(Some(fs.used()));
+    let (storage, recovered) = open(&fs);
+    check(&storage, Some(&recovered), 60, "full");
+    assert!(matches!(storage.append_wait(tick(61)), Err(StorageError::DiskFull { .. })));
+    fs.set_capacity(None);
+    storage.resume();
+    storage.append_wait(tick(61)).expect("room again");
+    check(&storage, None, 61, "after it was full");
+}
+
+#[test]
+fn a_failed_sync_refuses_all_that_follows() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    storage.append_wait(tick(1)).expect("healthy");
+    fs.inject(Op::Sync, 0, true, io::ErrorKind::Other);
+    let failed = storage.append_wait(tick(2)).expect_err("the sync failed");
+    assert!(matches!(failed, StorageError::SyncFailed { .. }) && failed.exit_code() == 74, "{failed}");
+    storage.resume();
+    assert_eq!(storage.append_wait(tick(3)), Err(failed));
+    check(&storage, None, 1, "what is durable can be read");
+}
+
+#[test]
+fn groups_that_queue_up_share_a_sync() {
+    let fs = SimFs::new();
+    let options = Options::default();
+    let (storage, _) =
+        Storage::open(Location::Directory(DIR.into()), Arc::new(fs.clone()), options).expect("sound");
+    let (sender, receiver) = mpsc::channel();
+    fs.hold_syncs(true);
+    let (before, writes) = (fs.calls(Op::Sync), fs.calls(Op::Write));
+    for time in 1..=10 {
+        let sender = sender.clone();
+        let done = move |result: Result<(), _>| sender.send((time, result.is_ok())).expect("is awaited");
+        storage.append(tick(time), Box::new(done));
+        if time == 1 {
+            fs.await_held_sync();
+        }
+    }
+    fs.hold_syncs(false);
+    let answers: Vec<_> = (0..10).map(|_| receiver.recv().expect("answered")).collect();
+    assert_eq!(answers, (1..=10).map(|t| (t, true)).collect::<Vec<_>>(), "in order");
+    assert_eq!(fs.calls(Op::Write) - writes, 10, "one write a group");
+    assert!(fs.calls(Op::Sync) - before <= 5, "{} syncs", fs.calls(Op::Sync) - before);
+}
+
+#[test]
+fn any_damage_is_found_and_named() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    for time in 1..=40 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    drop(storage);
+    let files = log_files(&fs);
+    assert!(files.len() >= 3);
+    let tail = files.last().expect("some").clone();
+    // The last write cannot be told from one that never ended, so its bytes are left alone.
+    let last_write = fs.contents(&tail).expect("there").len() - 330;
+    let mut random = Random::new(3);
+    let (mut refused, mut unreadable, mut harmless) = (0, 0, 0);
+    for trial in 0..1500 {
+        let path = &files[random.below(files.len() as u64) as usize];
+        let size = fs.contents(path).expect("there").len();
+        let limit = if *path == tail { last_write } else { size };
+        let at = random.below(limit as u64) as usize;
+        let damaged = fs.kill();
+        let kind = random.below(3);
+        damaged.damage(path, |bytes| match kind {
+            0 => bytes[at] ^= 1 << (trial % 8),
+            1 => bytes[at..(at + 100).min(limit)].fill(0),
+            _ if *path != tail => bytes.truncate(at),
+            _ => bytes[at] = !bytes[at],
+        });
+        let context = format!("trial {trial}: {} at {at}, kind {kind}", path.display());
+        match try_open(&damaged) {
+            Err(StorageError::Damaged { file, .. }) => {
+                assert_eq!(file, *path, "{context}");
+                refused += 1;
+            }
+            Err(StorageError::Version { .. }) if at < 12 => refused += 1,
+            Err(e) => panic!("{context}: {e}"),
+            Ok((storage, recovered)) => {
+                assert_eq!(recovered.last_time, 40, "{context}");
+                let mut scan = storage.scan(SHARD, 0, Timestamp::MAX).expect("known");
+                match scan.find_map(Result::err) {
+                    Some(StorageError::Damaged { file, offset, .. }) => {
+                        assert!(file == *path && offset as usize <= at + 100, "{context}");
+                        unreadable += 1;
+                    }
+                    Some(e) => panic!("{context}: {e}"),
+                    None => {
+                        check(&storage, Some(&recovered), 40, &context);
+                        harmless += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 100 && unreadable > 100, "{refused} {unreadable} {harmless}");
+}
+
+#[test]
+fn missing_and_swapped_files_are_named() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    for time in 1..=60 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    drop(storage);
+    let files = log_files(&fs);
+    let missing = fs.kill();
+    storage::Fs::remove(&missing, &files[1]).expect("there");
+    match try_open(&missing).map(drop) {
+        Err(StorageError::Damaged { file, what, .. }) => {
+            assert_eq!((file, what.as_str()), (files[1].clone(), "the file is missing"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let swapped = fs.kill();
+    let other = fs.contents(&files[0]).expect("there");
+    swapped.damage(&files[1], |bytes| *bytes = other);
+    assert!(
+        matches!(try_open(&swapped).map(drop), Err(StorageError::Damaged { file, .. }) if file == files[1])
+    );
+}
+
+#[test]
+fn dropped_shards_give_their_files_back_and_numbers_can_be_used_again() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    for time in 1..=60 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    let other = ShardUpdate { shard: ShardId(8), kind: BlockKind::Rows, block: block(0..5) };
+    let full = log_files(&fs).len();
+    let group =
+        FrameGroup { time: 61, updates: vec![other], drop_shards: vec![SHARD], ..FrameGroup::default() };
+    storage.append_wait(group).expect("healthy");
+    assert!(log_files(&fs).len() < full / 2, "{:?}", log_files(&fs));
+    storage.append_wait(FrameGroup { time: 62, ..tick(3) }).expect("healthy");
+    for run in 0..2 {
+        assert_eq!(read(&storage, ShardId(8)).len(), 5, "run {run}");
+        assert_eq!(storage.shard_stats(SHARD).expect("is there again").rows, 4, "run {run}");
+        assert!(read(&storage, SHARD).iter().all(|(time, ..)| *time == 62), "run {run}");
+        assert_eq!(read(&storage, SHARD).len(), 4, "run {run}");
+        if run == 0 {
+            drop(open(&fs.kill()));
+        }
+    }
+}
+
+#[test]
+fn a_second_opener_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let location = Location::Directory(dir.path().to_owned());
+    let open = || Storage::open(location.clone(), Arc::new(RealFs), Options::default());
+    let (storage, _) = open().expect("sound");
+    match open().map(drop) {
+        Err(e @ StorageError::Locked { .. }) => {
+            assert_eq!(e.exit_code(), 5);
+            assert!(e.to_string().contains(&std::process::id().to_string()), "{e}");
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(storage);
+    open().expect("the lock is free again");
+}
+
+#[test]
+fn closing_answers_everything_and_refuses_the_rest() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    let (sender, receiver) = mpsc::channel();
+    for time in 1..=30 {
+        let sender = sender.clone();
+        storage.append(tick(time), Box::new(move |result| sender.send(result).expect("is awaited")));
+    }
+    let other = storage.clone();
+    storage.close();
+    assert_eq!(receiver.try_iter().filter(Result::is_ok).count(), 30);
+    assert_eq!(other.append_wait(tick(31)), Err(StorageError::Closed));
+    check(&other, None, 30, "closed");
+    check(&open(&fs).0, None, 30, "open again beside the closed handle");
+}
+
+/// On a real disk with sled: writes ticks, does something to the directory, and expects all ticks back.
+fn with_real_directory(harm: impl Fn(&Path), note: Option<&str>) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let open = || {
+        Storage::open(Location::Directory(dir.path().to_owned()), Arc::new(RealFs), SMALL)
+            .expect("the log is sound")
+    };
+    let (storage, _) = open();
+    for time in 1..=60 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    storage.close();
+    harm(dir.path());
+    let (storage, recovered) = open();
+    check(&storage, Some(&recovered), 60, "rebuilt");
+    match note {
+        Some(note) => assert!(recovered.notes.iter().any(|n| n.contains(note)), "{:?}", recovered.notes),
+        None => assert_eq!(recovered.notes, Vec::<String>::new()),
+    }
+    storage.append_wait(tick(61)).expect("healthy");
+    storage.close();
+    let (storage, recovered) = open();
+    assert_eq!(recovered.notes, Vec::<String>::new(), "the index was rebuilt");
+    check(&storage, Some(&recovered), 61, "after that");
+}
+
+#[test]
+fn an_intact_index_is_used() {
+    with_real_directory(|_| {}, None);
+    // Where the index has the footers, those of the files are not read.
+    with_real_directory(
+        |dir| {
+            let path = dir.join("000001.log");
+            let mut bytes = std::fs::read(&path).expect("there");
+            let len = bytes.len();
+            bytes[len - 40..].fill(0xee);
+            std::fs::write(&path, bytes).expect("writable");
+        },
+        None,
+    );
+}
+
+#[test]
+fn a_missing_index_is_rebuilt() {
+    with_real_directory(|dir| std::fs::remove_dir_all(dir.join("index")).expect("there"), None);
+}
+
+#[test]
+fn a_damaged_index_is_rebuilt() {
+    for part in 0..8 {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let open = || Storage::open(Location::Directory(dir.path().to_owned()), Arc::new(RealFs), SMALL);
+        let (storage, _) = open().expect("sound");
+        for time in 1..=60 {
+            storage.append_wait(tick(time)).expect("healthy");
+        }
+        storage.close();
+        let path = dir.path().join("index/db");
+        let mut bytes = std::fs::read(&path).expect("sled's file");
+        let used = bytes.iter().rposition(|b| *b != 0).unwrap_or(0);
+        match part {
+            0..6 => bytes[used * part / 6] ^= 0x10,
+            6 => bytes.truncate(used / 2),
+            _ => bytes.fill(0x5a),
+        }
+        std::fs::write(&path, bytes).expect("writable");
+        let (storage, recovered) = open().expect("the log is sound");
+        check(&storage, Some(&recovered), 60, "rebuilt");
+    }
+}
+
+#[test]
+fn an_index_of_another_log_is_not_believed() {
+    let other = tempfile::tempdir().expect("a temporary directory");
+    let (storage, _) = Storage::open(Location::Directory(other.path().to_owned()), Arc::new(RealFs), SMALL)
+        .expect("a new directory");
+    for time in 1..=200 {
+        storage
+            .append_wait(FrameGroup { time, catalog: vec![("x".into(), None)], ..FrameGroup::default() })
+            .expect("healthy");
+    }
+    storage.close();
+    with_real_directory(
+        |dir| {
+            std::fs::remove_dir_all(dir.join("index")).expect("there");
+            let copied =
+                std::process::Command::new("cp").arg("-r").arg(other.path().join("index")).arg(dir).status();
+            assert!(copied.expect("cp runs").success());
+        },
+        Some("does not agree"),
+    );
+}
+
+#[test]
+fn a_log_that_vanished_is_not_taken_for_a_new_directory() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let open = || Storage::open(Location::Directory(dir.path().to_owned()), Arc::new(RealFs), SMALL);
+    let (storage, _) = open().expect("sound");
+    storage.append_wait(tick(1)).expect("healthy");
+    storage.close();
+    std::fs::remove_file(dir.path().join("000001.log")).expect("there");
+    assert!(matches!(open().map(drop), Err(StorageError::Damaged { .. })));
+}
+
+/// `cargo test -p deltamill-storage --test storage -- --ignored --nocapture speed`
+#[test]
+#[ignore = "writes a gigabyte; run it by hand"]
+fn speed_of_a_million_events() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let open = || {
+        Storage::open(Location::Directory(dir.path().to_owned()), Arc::new(RealFs), Options::default())
+            .expect("sound")
+    };
+    let (storage, _) = open();
+    let mut random = Random::new(1);
+    let event = |random: &mut Random| {
+        let mut text = String::from(r#"{"type":"track","context":{"ip":"#);
+        while text.len() < 940 {
+            text.push_str(&format!(
+                r#""{:x}","page":"https://example.com/products/{}","#,
+                random.next_u64(),
+                random.below(900)
+            ));
+        }
+        text
+    };
+    let blocks: Vec<_> = (0..1000)
+        .map(|_| {
+            let mut block = RowBlock::default();
+            (0..1000).for_each(|_| block.push_datums([Datum::Bytes(event(&mut random).as_bytes())], 1));
+            Arc::new(block)
+        })
+        .collect();
+    let start = std::time::Instant::now();
+    let (sender, receiver) = mpsc::channel();
+    for (time, block) in (1..).zip(&blocks) {
+        let update = ShardUpdate { shard: SHARD, kind: BlockKind::Rows, block: block.clone() };
+        let sender = sender.clone();
+        let group = FrameGroup { time, updates: vec![update], ..FrameGroup::default() };
+        storage.append(group, Box::new(move |result| sender.send(result).expect("is awaited")));
+    }
+    (0..blocks.len()).for_each(|_| receiver.recv().expect("answered").expect("healthy"));
+    let took = start.elapsed();
+    let stats = storage.shard_stats(SHARD).expect("has rows");
+    eprintln!("append: {took:?}, {} MB raw, {} MB stored", stats.bytes >> 20, stats.stored_bytes >> 20);
+    storage.close();
+    let start = std::time::Instant::now();
+    let (storage, _) = open();
+    eprintln!("open: {:?}", start.elapsed());
+    let start = std::time::Instant::now();
+    assert_eq!(read_count(&storage), 1_000_000);
+    eprintln!("scan: {:?}", start.elapsed());
+}
+
+fn read_count(storage: &Storage) -> usize {
+    let scan = storage.scan(SHARD, 0, Timestamp::MAX).expect("known");
+    scan.map(|item| item.expect("sound").2.len()).sum()
+}
