@@ -14,15 +14,18 @@
 //! | [`mfp`] | map, filter and project fused into one pass over a row |
 //! | [`transform`] | the optimizer's passes |
 //! | [`explain`] | plans as text |
+//! | `walk`, `known` | looking into scalar expressions; the functions that planning itself recognises |
 
 pub mod decorrelate;
 pub mod explain;
 pub mod func;
 pub mod hir;
+mod known;
 pub mod mfp;
 pub mod relation;
 pub mod scalar;
 pub mod transform;
+mod walk;
 
 pub use relation::{AggregateExpr, ColumnOrder, LocalId, RelationExpr};
 pub use scalar::ScalarExpr;
