@@ -71,7 +71,7 @@ impl Scanner {
 
     /// Finds the spans of what is wanted; none unless the document is plainly valid.
     #[inline]
-    fn read(&mut self, text: &str) -> Option<()> {
+    pub(super) fn read(&mut self, text: &str) -> Option<()> {
         let bytes = text.as_bytes();
         self.found[0] = Found::default();
         let mut reader =

@@ -436,3 +436,6 @@ impl Hash for Jsonb<'_> {
         self.0.hash(state)
     }
 }
+
+#[cfg(test)]
+mod tests;
