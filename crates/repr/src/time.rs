@@ -17,7 +17,7 @@ mod interval;
 mod parse;
 mod zone;
 
-pub use format::{Format, interval_to_char, to_char, to_date, to_timestamp};
+pub use format::{Format, interval_to_char, to_char, to_char_tz, to_date, to_timestamp};
 pub use interval::{Interval, parse_interval, parse_interval_as};
 pub use parse::{
     parse_date, parse_monotonic_iso8601, parse_time, parse_timestamp, parse_timestamptz, try_parse_iso8601,
@@ -495,6 +495,17 @@ impl Unit {
         }
     }
 
+    /// For functions that need a length. Only zones count as known there.
+    fn no_length(self, of: Fielded) -> EvalError {
+        match self {
+            Unit::Timezone | Unit::TimezoneHour | Unit::TimezoneMinute => self.unsupported(of),
+            _ => {
+                let message = format!("unit \"{}\" not recognized for type {}", self.name(), of.name());
+                EvalError::new(code::INVALID_PARAMETER_VALUE, message)
+            }
+        }
+    }
+
     fn unsupported(self, of: Fielded) -> EvalError {
         let message = format!("unit \"{}\" not supported for type {}", self.name(), of.name());
         EvalError::new(code::FEATURE_NOT_SUPPORTED, message)
@@ -612,8 +623,12 @@ pub fn extract_interval(unit: Unit, i: Interval) -> Result<Numeric, EvalError> {
     Ok(Numeric::from_i64(n))
 }
 
-/// `date_trunc(unit, timestamp)`. Errors: 0A000 for units that are no length, 22008.
+/// `date_trunc(unit, timestamp)`. Errors: 22023 for units that are no length, 22008.
 pub fn date_trunc(unit: Unit, t: i64) -> Result<i64, EvalError> {
+    truncated(unit, t, Fielded::Timestamp)
+}
+
+fn truncated(unit: Unit, t: i64, of: Fielded) -> Result<i64, EvalError> {
     use Unit::*;
     let (days, time) = split(t);
     let midnight = days * DAY;
@@ -638,17 +653,17 @@ pub fn date_trunc(unit: Unit, t: i64) -> Result<i64, EvalError> {
             };
             days_of(year, month, 1)
         }
-        _ => return Err(unit.unsupported(Fielded::Timestamp)),
+        _ => return Err(unit.no_length(of)),
     };
     check_timestamp(i128::from(day) * i128::from(DAY))
 }
 
 /// `date_trunc(unit, timestamptz, zone)`: by the clocks of a zone.
 pub fn date_trunc_in(unit: Unit, t: i64, zone: Zone) -> Result<i64, EvalError> {
-    local_to_utc(date_trunc(unit, utc_to_local(t, zone)?)?, zone)
+    local_to_utc(truncated(unit, utc_to_local(t, zone)?, Fielded::TimestampTz)?, zone)
 }
 
-/// `date_trunc(unit, interval)`. Errors: 0A000 for weeks and units of the calendar.
+/// `date_trunc(unit, interval)`. Errors: 0A000 for weeks, 22023 for units that are no length.
 pub fn date_trunc_interval(unit: Unit, i: Interval) -> Result<Interval, EvalError> {
     use Unit::*;
     let micros = |step: i64| Interval { micros: i.micros / step * step, ..i };
@@ -666,11 +681,12 @@ pub fn date_trunc_interval(unit: Unit, i: Interval) -> Result<Interval, EvalErro
         Decade => months(120),
         Century => months(1200),
         Millennium => months(12_000),
-        _ => return Err(unit.unsupported(Fielded::Interval)),
+        Week => return Err(unit.unsupported(Fielded::Interval)),
+        _ => return Err(unit.no_length(Fielded::Interval)),
     })
 }
 
-/// `datediff(unit, a, b)`: how many boundaries of the unit lie between, negative if `b` is earlier. Errors: 0A000 for
+/// `datediff(unit, a, b)`: how many boundaries of the unit lie between, negative if `b` is earlier. Errors: 22023 for
 /// units that are no length.
 pub fn date_diff(unit: Unit, a: i64, b: i64) -> Result<i64, EvalError> {
     use Unit::*;
@@ -693,7 +709,7 @@ pub fn date_diff(unit: Unit, a: i64, b: i64) -> Result<i64, EvalError> {
         Decade => year_b.div_euclid(10) - year_a.div_euclid(10),
         Century => years(100),
         Millennium => years(1000),
-        _ => return Err(unit.unsupported(Fielded::Timestamp)),
+        _ => return Err(unit.no_length(Fielded::Timestamp)),
     })
 }
 

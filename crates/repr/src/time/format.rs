@@ -203,6 +203,13 @@ pub fn to_char(t: i64, format: &str) -> String {
     out
 }
 
+/// `to_char(timestamptz, format)`, in UTC.
+pub fn to_char_tz(t: i64, format: &str) -> String {
+    let mut out = String::new();
+    Format::parse(format).print_tz(t, &mut out);
+    out
+}
+
 /// `to_char(interval, format)`.
 pub fn interval_to_char(i: Interval, format: &str) -> String {
     let mut out = String::new();
@@ -223,7 +230,8 @@ pub fn to_date(text: &str, format: &str) -> Result<i32, EvalError> {
 /// The fields of a moment as a template sees them.
 struct Moment {
     year: i64,
-    month: u32,
+    /// Negative for some intervals.
+    month: i64,
     day: u32,
     days: i64,
     /// Hours are not cut at a day for intervals.
@@ -232,6 +240,26 @@ struct Moment {
     second: i64,
     micros: i64,
     interval: bool,
+    zoned: bool,
+}
+
+impl Moment {
+    fn of(t: i64, zoned: bool) -> Moment {
+        let (days, time) = split(t);
+        let (year, month, day) = date_of(days);
+        Moment {
+            year,
+            month: month.into(),
+            day,
+            days,
+            hour: time / HOUR,
+            minute: time / MINUTE % 60,
+            second: time / SECOND % 60,
+            micros: time % SECOND,
+            interval: false,
+            zoned,
+        }
+    }
 }
 
 impl Format {
@@ -242,12 +270,12 @@ impl Format {
         let (mut fill, mut quoted) = (false, false);
         while let Some(c) = s.chars().next() {
             if !quoted {
-                // FX and TM change nothing here: reading is lenient, and there is one language.
-                if let Some(rest) = strip_prefix_any(s, &["FM", "fm"]) {
+                // There is one language, so TM only takes the padding off, as FM does. FX changes nothing: reading is lenient.
+                if let Some(rest) = strip_prefix_any(s, &["FM", "fm", "TM", "tm"]) {
                     (s, fill) = (rest, true);
                     continue;
                 }
-                if let Some(rest) = strip_prefix_any(s, &["FX", "fx", "TM", "tm"]) {
+                if let Some(rest) = strip_prefix_any(s, &["FX", "fx"]) {
                     s = rest;
                     continue;
                 }
@@ -289,29 +317,21 @@ impl Format {
         Format(nodes)
     }
 
-    /// Appends a timestamp.
+    /// Appends a `timestamp`, which has no zone to name.
     pub fn print(&self, t: i64, out: &mut String) {
-        let (days, time) = split(t);
-        let (year, month, day) = date_of(days);
-        let moment = Moment {
-            year,
-            month,
-            day,
-            days,
-            hour: time / HOUR,
-            minute: time / MINUTE % 60,
-            second: time / SECOND % 60,
-            micros: time % SECOND,
-            interval: false,
-        };
-        self.print_moment(&moment, out)
+        self.print_moment(&Moment::of(t, false), out)
+    }
+
+    /// Appends a `timestamptz`, in UTC.
+    pub fn print_tz(&self, t: i64, out: &mut String) {
+        self.print_moment(&Moment::of(t, true), out)
     }
 
     /// Appends an interval: years, months and days are its own, hours are not cut at a day.
     pub fn print_interval(&self, i: Interval, out: &mut String) {
         let moment = Moment {
             year: i64::from(i.months / 12),
-            month: (i.months % 12).unsigned_abs(),
+            month: (i.months % 12).into(),
             day: i.days.unsigned_abs(),
             days: i.days.into(),
             hour: i.micros / HOUR,
@@ -319,6 +339,7 @@ impl Format {
             second: i.micros / SECOND % 60,
             micros: i.micros % SECOND,
             interval: true,
+            zoned: false,
         };
         self.print_moment(&moment, out)
     }
@@ -366,10 +387,15 @@ const ROMAN: [&str; 12] = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX
 
 fn print_field(field: Field, fill: bool, m: &Moment, out: &mut String) {
     // Padded with zeros; a sign stands in front of them.
-    let mut number = |n: i64, width: usize| {
-        let width = if fill { 0 } else { width + usize::from(n < 0) };
-        write!(out, "{n:0width$}").expect("strings take everything");
-    };
+    macro_rules! number {
+        ($n:expr, $width:expr) => {{
+            let n: i64 = $n;
+            let width = if fill { 0 } else { $width + usize::from(n < 0) };
+            write!(out, "{n:0width$}").expect("strings take everything")
+        }};
+    }
+    // Here the sign takes the place of a zero.
+    let plain = |n: i64, width: usize| format!("{n:0w$}", w = if fill { 0 } else { width });
     // Postgres counts BC years from 1 here and shows no sign, since the era is asked for apart.
     let year = if m.interval || m.year > 0 { m.year } else { 1 - m.year };
     let iso_year = |m: &Moment| {
@@ -381,21 +407,22 @@ fn print_field(field: Field, fill: bool, m: &Moment, out: &mut String) {
         let width = if fill { 0 } else { width };
         format!("{:width$}", cased(name, case))
     };
-    let month = MONTHS.get((m.month as usize).wrapping_sub(1));
+    let month = MONTHS.get(usize::try_from(m.month - 1).unwrap_or(12));
     let weekday_name = DAYS[weekday(m.days) as usize];
     match field {
-        Field::Hour12 => number(if m.hour % 12 == 0 { 12 } else { m.hour % 12 }, 2),
-        Field::Hour24 => number(m.hour, 2),
-        Field::Minute => number(m.minute, 2),
-        Field::Second => number(m.second, 2),
-        Field::Milli => number(m.micros / 1000, 3),
-        Field::Micro => number(m.micros, 6),
+        Field::Hour12 => number!(if m.hour % 12 == 0 { 12 } else { m.hour % 12 }, 2),
+        Field::Hour24 => number!(m.hour, 2),
+        Field::Minute => number!(m.minute, 2),
+        Field::Second => number!(m.second, 2),
+        // These two keep their zeros: they are fractions.
+        Field::Milli => write!(out, "{:03}", m.micros / 1000).expect("strings take everything"),
+        Field::Micro => write!(out, "{:06}", m.micros).expect("strings take everything"),
         Field::Fraction(n) => {
             let width = usize::from(n);
             let n = m.micros / 10i64.pow(6 - u32::from(n));
             write!(out, "{n:0width$}").expect("strings take everything");
         }
-        Field::SecondsOfDay => number(m.hour * 3600 + m.minute * 60 + m.second, 0),
+        Field::SecondsOfDay => number!(m.hour * 3600 + m.minute * 60 + m.second, 0),
         Field::Meridiem(points, upper) => out.push_str(match (m.hour % 24 >= 12, points, upper) {
             (true, true, true) => "P.M.",
             (true, true, false) => "p.m.",
@@ -422,8 +449,8 @@ fn print_field(field: Field, fill: bool, m: &Moment, out: &mut String) {
             let (thousands, rest) = (year / 1000, year % 1000);
             write!(out, "{thousands},{rest:03}").expect("strings take everything");
         }
-        Field::Year(n) => number(last_digits(year, n), n.into()),
-        Field::IsoYear(n) => number(last_digits(iso_year(m), n), n.into()),
+        Field::Year(n) => number!(last_digits(year, n), usize::from(n)),
+        Field::IsoYear(n) => number!(last_digits(iso_year(m), n), usize::from(n)),
         Field::MonthName(case) => {
             if let Some(month) = month {
                 out.push_str(&name(month, case, 9));
@@ -434,42 +461,43 @@ fn print_field(field: Field, fill: bool, m: &Moment, out: &mut String) {
                 out.push_str(&cased(&month[..3], case));
             }
         }
-        Field::Month => number(m.month.into(), 2),
+        Field::Month => number!(m.month, 2),
         Field::DayName(_) | Field::DayShort(_) if m.interval => {}
         Field::DayName(case) => out.push_str(&name(weekday_name, case, 9)),
         Field::DayShort(case) => out.push_str(&cased(&weekday_name[..3], case)),
-        Field::DayOfYear if m.interval => number(m.year * 360 + i64::from(m.month) * 30 + m.days, 3),
-        Field::DayOfYear => number(m.days - days_of(m.year, 1, 1) + 1, 3),
-        Field::IsoDayOfYear => number(m.days - iso_year_start(iso_week(m.days).0) + 1, 3),
-        Field::Day if m.interval => number(m.days, 2),
-        Field::Day => number(m.day.into(), 2),
-        Field::DayOfWeek => number(weekday(m.days) + 1, 0),
-        Field::IsoDayOfWeek => number((m.days + 3).rem_euclid(7) + 1, 0),
-        Field::WeekOfMonth => number((i64::from(m.day) - 1) / 7 + 1, 0),
-        Field::WeekOfYear if m.interval => number((m.days - 1) / 7 + 1, 2),
-        Field::WeekOfYear => number((m.days - days_of(m.year, 1, 1)) / 7 + 1, 2),
-        Field::IsoWeek => number(iso_week(m.days).1, 2),
+        Field::DayOfYear if m.interval => out.push_str(&plain(m.year * 360 + m.month * 30 + m.days, 3)),
+        Field::DayOfYear => number!(m.days - days_of(m.year, 1, 1) + 1, 3),
+        Field::IsoDayOfYear => number!(m.days - iso_year_start(iso_week(m.days).0) + 1, 3),
+        Field::Day if m.interval => out.push_str(&plain(m.days, 2)),
+        Field::Day => number!(m.day.into(), 2),
+        Field::DayOfWeek => number!(weekday(m.days) + 1, 0),
+        Field::IsoDayOfWeek => number!((m.days + 3).rem_euclid(7) + 1, 0),
+        Field::WeekOfMonth => number!((i64::from(m.day) - 1) / 7 + 1, 0),
+        Field::WeekOfYear if m.interval => number!((m.days - 1) / 7 + 1, 2),
+        Field::WeekOfYear => number!((m.days - days_of(m.year, 1, 1)) / 7 + 1, 2),
+        Field::IsoWeek => number!(iso_week(m.days).1, 2),
         Field::Century => {
             let century = match m.year {
                 y if m.interval => y / 100,
                 y if y > 0 => (y + 99) / 100,
                 y => -((100 - y) / 100),
             };
-            number(century, 2)
+            number!(century, 2)
         }
-        Field::Julian if m.interval => number(m.year * 360 + i64::from(m.month) * 30 + m.days, 0),
-        Field::Julian => number(m.days + JULIAN_EPOCH, 0),
+        Field::Julian if m.interval => number!(m.year * 360 + m.month * 30 + m.days, 0),
+        Field::Julian => number!(m.days + JULIAN_EPOCH, 0),
         Field::Quarter => {
             if m.month != 0 {
-                number((i64::from(m.month) - 1) / 3 + 1, 0)
+                number!((m.month - 1) / 3 + 1, 0)
             }
         }
         Field::Roman(upper) => {
             if m.month != 0 {
-                let roman = ROMAN[(m.month as usize - 1) % 12];
+                let roman = ROMAN[(m.month - 1).rem_euclid(12) as usize];
                 out.push_str(&name(roman, if upper { Case::Upper } else { Case::Lower }, 4));
             }
         }
+        Field::Zone(_) if !m.zoned => {}
         Field::Zone(upper) => out.push_str(if upper { "UTC" } else { "utc" }),
         Field::ZoneHour | Field::ZoneOffset => out.push_str("+00"),
         Field::ZoneMinute => out.push_str("00"),
@@ -530,7 +558,9 @@ impl Format {
 
     /// Reads a date. Errors: as [`Format::read`].
     pub fn read_date(&self, text: &str) -> Result<i32, EvalError> {
-        check_date(self.find(text)?.date(text)?)
+        let found = self.find(text)?;
+        found.time(text)?;
+        check_date(found.date(text)?)
     }
 
     fn find(&self, text: &str) -> Result<Found, EvalError> {
@@ -723,7 +753,7 @@ impl Found {
         }
         let mut hour = self.hour;
         if self.twelve {
-            if !(1..=12).contains(&hour) && !(hour == 0 && self.pm.is_none()) {
+            if !(1..=12).contains(&hour) {
                 let message = format!("hour \"{hour}\" is invalid for the 12-hour clock");
                 let hint = "Use the 24-hour clock, or give an hour between 1 and 12.";
                 return Err(EvalError::new(code::INVALID_DATETIME_FORMAT, message).with_hint(hint));

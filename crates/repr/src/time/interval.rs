@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{DAY, HOUR, MINUTE, SECOND, Unit, interval_out_of_range};
 use crate::EvalError;
-use crate::error::code;
+use crate::error::{SqlState, code};
 
 /// A span of time in Postgres' three parts, which do not convert into each other exactly.
 ///
@@ -250,7 +250,7 @@ impl fmt::Display for Interval {
 /// Reads an interval: `1 year 2 mons -3 days 04:05:06.789`, `1.5h ago`, `1-2 3 04:05:06`, `P1Y2M3DT4H5M6S`. A number
 /// without a unit is seconds.
 ///
-/// Errors: 22007 on syntax, 22008 out of range.
+/// Errors: 22007 on syntax, 22015 out of range.
 pub fn parse_interval(text: &str) -> Result<Interval, EvalError> {
     parse_interval_as(text, Unit::Second)
 }
@@ -272,10 +272,12 @@ pub fn parse_interval_as(text: &str, unit: Unit) -> Result<Interval, EvalError> 
         }
         Err(Fault::Range) => {
             let message = format!("interval field value out of range: \"{text}\"");
-            Err(EvalError::new(code::DATETIME_FIELD_OVERFLOW, message))
+            Err(EvalError::new(INTERVAL_FIELD_OVERFLOW, message))
         }
     }
 }
+
+const INTERVAL_FIELD_OVERFLOW: SqlState = SqlState::new("22015");
 
 enum Fault {
     Syntax,
@@ -335,7 +337,6 @@ impl Sum {
 /// A signed decimal in two parts of the same sign.
 #[derive(Clone, Copy)]
 struct Number {
-    negative: bool,
     whole: i64,
     fraction: f64,
 }
@@ -376,7 +377,7 @@ fn take_number(s: &mut &str, negative: bool) -> Result<Number, Fault> {
     if negative {
         (n, f) = (-n, -f);
     }
-    Ok(Number { negative, whole: n, fraction: f })
+    Ok(Number { whole: n, fraction: f })
 }
 
 fn verbose(text: &str, default_unit: Unit, sum: &mut Sum) -> Result<(), Fault> {
@@ -384,7 +385,6 @@ fn verbose(text: &str, default_unit: Unit, sum: &mut Sum) -> Result<(), Fault> {
     if s.is_empty() {
         return Err(Fault::Syntax);
     }
-    // SQL's standard form has one sign for all parts: '-1-2' and '-1 2:03:04'.
     let mut seen = false;
     let mut pending: Option<Number> = None;
     let mut ago = false;
@@ -415,10 +415,7 @@ fn verbose(text: &str, default_unit: Unit, sum: &mut Sum) -> Result<(), Fault> {
                 return Err(Fault::Syntax);
             }
             sum.add(n, Unit::Day);
-            // The sign of the days holds for the time, unless that has its own.
-            let before = *sum;
-            time_of_day(&mut s, sign.unwrap_or(n.negative), default_unit, sum)?;
-            debug_assert!(before.months == sum.months);
+            time_of_day(&mut s, negative, default_unit, sum)?;
             continue;
         }
         seen = true;
@@ -470,7 +467,7 @@ fn time_of_day(s: &mut &str, negative: bool, default_unit: Unit, sum: &mut Sum) 
         None => (Some(first), second, None),
     };
     let fits = |n: &Number, below: i64| n.whole.abs() < below;
-    if !fits(&minutes, 60) || seconds.as_ref().is_some_and(|n| !fits(n, 60)) {
+    if !fits(&minutes, 60) || seconds.as_ref().is_some_and(|n| !fits(n, 61)) {
         return Err(Fault::Range);
     }
     if first.fraction != 0.0 {

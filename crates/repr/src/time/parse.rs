@@ -57,6 +57,15 @@ pub fn parse_time(text: &str) -> Result<i64, EvalError> {
     {
         return Ok(super::timestamp_to_time(local));
     }
+    // Bare digits are a time here, where they would be a date or a year elsewhere.
+    let trimmed = text.trim();
+    let run = digits(trimmed);
+    let bare = matches!(run, 4 | 6) && !trimmed[run..].starts_with([':', '-', '/']);
+    if bare {
+        let marked = format!("T{trimmed}");
+        return read(&marked, "time", |p| p.time.ok_or(Fault::Syntax))
+            .or_else(|_| read(text, "time", |_| Err(Fault::Syntax)));
+    }
     read(text, "time", |p| p.time.ok_or(Fault::Syntax))
 }
 
@@ -500,7 +509,7 @@ fn word<'a>(s: &'a str, f: &mut Fields) -> Result<&'a str, Fault> {
             return Ok(rest);
         }
         // The T between date and time may stand apart.
-        "t" if f.has_date() && f.time.is_none() => return Ok(rest),
+        "t" if f.has_date() && f.time.is_none() && !rest.trim_start().is_empty() => return Ok(rest),
         _ => {}
     }
     if f.zone.is_some() || !(f.time.is_some() || f.has_date()) {

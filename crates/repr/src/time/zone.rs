@@ -100,6 +100,10 @@ impl Zone {
         if at < 3 || !name[..at].bytes().all(|b| b.is_ascii_alphabetic()) {
             return None;
         }
+        // A run of four digits is an offset as ISO 8601 has it, with the other sign: refused rather than misread.
+        if name[at + 1..].bytes().take_while(u8::is_ascii_digit).count() > 2 {
+            return None;
+        }
         let (seconds, rest) = offset(&name[at + 1..])?;
         rest.is_empty().then_some(Zone::Fixed(if name[at..].starts_with('-') { seconds } else { -seconds }))
     }
