@@ -2,6 +2,30 @@
 //!
 //! Timely's types do not leave this crate. Nothing above knows how many workers there are: commands go to all workers in
 //! one order, responses come back merged.
+//!
+//! ```text
+//!            Command ─► client ─► worker ─► render: operators ─► output ─► worker ─► client: merged ─► Response
+//!                                   │  ▲                            │
+//!   Tick, History ─► hub: one scan ─┘  └───── materialized views ───┘
+//! ```
+//!
+//! | module | does |
+//! |---|---|
+//! | `client` | starts workers, sends commands to all, merges their responses |
+//! | `worker` | a worker's loop: commands, peeks, steps |
+//! | `hub` | stored collections outside the dataflows: one scan of a tick for all readers |
+//! | `render` | plans to operators |
+//! | `output` | what becomes of a dataflow's output |
+//! | `arrangement` | rows by key in contiguous memory |
+//! | `guard` | panics: of an expression an error, of anything else the end |
+
+mod arrangement;
+mod client;
+mod guard;
+mod hub;
+mod output;
+mod render;
+mod worker;
 
 use std::sync::Arc;
 
@@ -10,7 +34,7 @@ use plan::{RelationExpr, ScalarExpr};
 use repr::{ColumnType, Diff, EvalError, GlobalId, Row, RowBlock, Timestamp};
 
 /// The running workers. Dropping it stops them.
-pub struct Dataflows {}
+pub struct Dataflows(client::Workers);
 
 /// What is asked of the workers. Every worker gets every command, in one order.
 pub enum Command {
