@@ -1,1 +1,30 @@
 //! One loop that puts everything in order: catalog, timestamps, sessions, statements.
+//!
+//! ```text
+//!   sessions ──┐                             ┌──► storage (its own thread: one fdatasync a tick)
+//!   readers  ──┼──► Command queue ──► loop ──┤
+//!   workers  ──┤                             └──► dataflow workers
+//!   storage  ──┘
+//! ```
+//!
+//! Sessions parse and plan on threads of their own (with large stacks) against a shared, immutable catalog; the loop
+//! carries plans out and never waits for anything.
+
+pub mod catalog;
+pub mod clock;
+pub mod command;
+pub mod coordinator;
+pub mod copy;
+pub mod credits;
+mod ddl;
+pub mod introspection;
+pub mod oracle;
+pub mod planner;
+pub mod read;
+pub mod session;
+mod subscribe;
+pub mod variables;
+
+pub use clock::{Clock, ManualClock, WallClock};
+pub use coordinator::{Config, Coordinator, Handle, StartError};
+pub use session::{Outcome, Rows, Session, TransactionStatus};

@@ -72,6 +72,11 @@ pub trait Catalog {
     /// Whether the schema exists.
     fn schema_exists(&self, database: &str, schema: &str) -> bool;
 
+    /// The schemas of a database that users made, and `public`.
+    fn schema_names(&self, _database: &str) -> Vec<String> {
+        vec!["public".into()]
+    }
+
     /// The object with this full name.
     fn item(&self, database: &str, schema: &str, item: &str) -> Option<&CatalogItem>;
 

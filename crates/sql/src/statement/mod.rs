@@ -12,6 +12,7 @@ pub(crate) mod database;
 pub(crate) mod drop;
 pub(crate) mod explain;
 pub(crate) mod index;
+pub(crate) mod names;
 pub(crate) mod prepared;
 pub(crate) mod secret;
 pub(crate) mod show;

@@ -10,8 +10,8 @@ use crate::planner::Planner;
 #[derive(Debug)]
 pub(crate) enum Statement {}
 
-pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
-    Err(p.error("a supported statement"))
+pub(crate) fn parse(_p: &mut Heads<'_>) -> Result<Statement, SqlError> {
+    Err(crate::plan::unsupported("CREATE SINK", "Follow the view with SUBSCRIBE for now."))
 }
 
 pub(crate) fn plan(_planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {

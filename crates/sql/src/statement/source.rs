@@ -1,19 +1,611 @@
-//! `CREATE [MATERIALIZED] SOURCE …`.
+//! `CREATE [MATERIALIZED] SOURCE …`, in today's form and in that of the old binary.
+//!
+//! A source stores its records raw. What makes columns of them is a query over the raw records, made here as text and
+//! planned as any other (`FORMAT JSON` is a cast, `INCLUDE OFFSET` a column), so that formats need nothing of their own.
 
-use repr::SqlError;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::parse::Heads;
-use crate::plan::Plan;
+use repr::error::code;
+use repr::{GlobalId, RelationDesc, ScalarType, SqlError};
+use sqlparser::ast::{Ident, ObjectName};
+use sqlparser::tokenizer::Token;
+
+use super::connection::{boolean, finish, text, unknown_option};
+use super::{CreateModifiers, names};
+use crate::ast::{OptionValue, WithOption};
+use crate::catalog::{Catalog, CatalogItem, ItemKind};
+use crate::parse::{Heads, fold, quote, quote_string};
+use crate::plan::{
+    CreateItem, CreatePlan, KafkaConnectionPlan, OnError, Plan, RAW_SELF, SourceFrom, SourcePlan, StringOrSecret,
+    unsupported,
+};
 use crate::planner::Planner;
+use crate::text::Text;
 
 /// A statement of the family.
 #[derive(Debug)]
-pub(crate) enum Statement {}
-
-pub(crate) fn parse(p: &mut Heads<'_>, _modifiers: super::CreateModifiers) -> Result<Statement, SqlError> {
-    Err(p.error("a supported statement"))
+pub(crate) enum Statement {
+    Create(Box<CreateSource>),
 }
 
-pub(crate) fn plan(_planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {
-    match statement {}
+/// A source as written.
+#[derive(Debug)]
+pub(crate) struct CreateSource {
+    name: ObjectName,
+    if_not_exists: bool,
+    replace: bool,
+    columns: Vec<Ident>,
+    cluster: Option<Ident>,
+    from: From,
+    key_format: Option<Format>,
+    format: Option<Format>,
+    include: Vec<Include>,
+    envelope: Option<String>,
+    progress: Option<ObjectName>,
+    with: Vec<WithOption>,
+    /// The text behind the name.
+    tail: String,
+}
+
+#[derive(Debug)]
+enum From {
+    Kafka { connection: ObjectName, options: Vec<WithOption> },
+    OldKafka { broker: String, topic: String, with: Vec<WithOption> },
+    File { path: String, compression: Option<String> },
+    Generator { kind: String, options: Vec<WithOption> },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Format {
+    Bytes,
+    Text,
+    Json,
+    /// Names of columns or their number; delimiter; whether the first line is a header.
+    Csv { names: Vec<String>, delimiter: String, header: bool },
+}
+
+#[derive(Debug)]
+struct Include {
+    /// `KEY`, `PARTITION`, `OFFSET`, `TIMESTAMP`, `HEADERS`.
+    item: &'static str,
+    alias: Option<Ident>,
+}
+
+/// Behind `CREATE [MATERIALIZED] SOURCE`.
+pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Statement, SqlError> {
+    let if_not_exists = p.if_not_exists();
+    let name = p.object_name()?;
+    let start = p.here();
+    let columns = if *p.peek() == Token::LParen { p.parenthesized(|p| p.ident())? } else { vec![] };
+    let cluster = if p.word("in cluster") { Some(p.ident()?) } else { None };
+    p.expect("from")?;
+    let from = parse_from(p)?;
+    let mut with = p.with_options()?;
+    let (mut key_format, mut format) = (None, None);
+    if p.word("key format") {
+        key_format = Some(parse_format(p)?);
+        p.expect("value format")?;
+        format = Some(parse_format(p)?);
+    } else if p.word("format") {
+        format = Some(parse_format(p)?);
+    }
+    let mut include = vec![];
+    if p.word("include") {
+        include = p.comma_separated(|p| {
+            let Some(item) = p.one_of(&["key", "partition", "offset", "timestamp", "headers", "header"]) else {
+                return Err(p.error("KEY, PARTITION, OFFSET, TIMESTAMP or HEADERS"));
+            };
+            if item == "header" {
+                return Err(unsupported("INCLUDE HEADER", "INCLUDE HEADERS gives all of them."));
+            }
+            let alias = if p.word("as") { Some(p.ident()?) } else { None };
+            Ok(Include { item, alias })
+        })?;
+    }
+    let mut envelope = None;
+    if p.word("envelope") {
+        envelope = Some(p.ident()?.value.to_uppercase());
+    }
+    let progress = if p.word("expose progress as") { Some(p.object_name()?) } else { None };
+    with.extend(p.with_options()?);
+    let tail = p.since(start).to_string();
+    Ok(Statement::Create(Box::new(CreateSource {
+        name,
+        if_not_exists,
+        replace: modifiers.replace,
+        columns,
+        cluster,
+        from,
+        key_format,
+        format,
+        include,
+        envelope,
+        progress,
+        with,
+        tail,
+    })))
+}
+
+fn parse_from(p: &mut Heads<'_>) -> Result<From, SqlError> {
+    if p.word("kafka connection") {
+        let connection = p.object_name()?;
+        return Ok(From::Kafka { connection, options: p.options()? });
+    }
+    if p.word("kafka broker") {
+        let broker = p.string()?;
+        p.expect("topic")?;
+        let topic = p.string()?;
+        return Ok(From::OldKafka { broker, topic, with: p.with_options()? });
+    }
+    if p.word("file") {
+        let path = p.string()?;
+        let compression = if p.word("compression") { Some(p.ident()?.value.to_uppercase()) } else { None };
+        return Ok(From::File { path, compression });
+    }
+    if p.word("load generator") {
+        let kind = p.ident()?.value.to_uppercase();
+        let options = if *p.peek() == Token::LParen { p.options()? } else { vec![] };
+        return Ok(From::Generator { kind, options });
+    }
+    if p.is("webhook") || p.is("segment") {
+        let what = if p.is("webhook") { "FROM WEBHOOK" } else { "FROM SEGMENT" };
+        return Err(unsupported(what, "Use a Kafka, file or load generator source for now."));
+    }
+    if p.is("postgres") || p.is("mysql") || p.is("sql server") {
+        return Err(unsupported("change data capture from a database", "Use a Kafka topic."));
+    }
+    Err(p.error("KAFKA CONNECTION, KAFKA BROKER, FILE or LOAD GENERATOR"))
+}
+
+fn parse_format(p: &mut Heads<'_>) -> Result<Format, SqlError> {
+    let Some(word) = p.one_of(&["bytes", "text", "json", "csv", "avro", "protobuf", "regex"]) else {
+        return Err(p.error("BYTES, TEXT, JSON or CSV"));
+    };
+    match word {
+        "bytes" => Ok(Format::Bytes),
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        "csv" => {
+            p.expect("with")?;
+            let (names, header) = if p.word("header") {
+                let names =
+                    if *p.peek() == Token::LParen { p.parenthesized(|p| p.ident())? } else { vec![] };
+                (names.iter().map(fold).collect(), true)
+            } else {
+                let n: usize = p.number()?.parse().map_err(|_| p.error("a number of columns"))?;
+                if !p.word("columns") {
+                    p.expect("column")?;
+                }
+                ((1..=n.min(1_600)).map(|i| format!("column{i}")).collect(), false)
+            };
+            let delimiter = if p.word("delimited by") { p.string()? } else { ",".into() };
+            Ok(Format::Csv { names, delimiter, header })
+        }
+        other => Err(unsupported(
+            &format!("FORMAT {}", other.to_uppercase()),
+            "Use BYTES, TEXT, JSON or CSV; BYTES can be decoded by a view.",
+        )),
+    }
+}
+
+pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {
+    let Statement::Create(s) = statement;
+    let name = names::new_name(planner, &s.name)?;
+    if let Some(cluster) = &s.cluster {
+        no_effect(planner, &format!("IN CLUSTER {}", fold(cluster)));
+    }
+    match s.envelope.as_deref() {
+        None | Some("NONE") => {}
+        Some(other) => {
+            return Err(unsupported(
+                &format!("ENVELOPE {other}"),
+                "Use ENVELOPE NONE and keep the newest row of each key with DISTINCT ON in a view.",
+            ));
+        }
+    }
+    let mut on_error = OnError::Fail;
+    let mut tail_file = false;
+    for option in &s.with {
+        match option.name.as_str() {
+            "SIZE" | "TIMESTAMP INTERVAL" | "RETAIN HISTORY FOR" | "RETAIN HISTORY" => {
+                no_effect(planner, &format!("WITH ({} = …)", option.name));
+            }
+            "TAIL" => tail_file = boolean(option)?,
+            "ON ERROR" => match text(option)?.to_uppercase().as_str() {
+                "FAIL" => {}
+                "QUARANTINE" => on_error = OnError::Quarantine,
+                other => {
+                    return Err(SqlError::new(
+                        code::INVALID_PARAMETER_VALUE,
+                        format!("invalid ON ERROR: {other}"),
+                    )
+                    .with_hint("FAIL and QUARANTINE are known."));
+                }
+            },
+            _ => return Err(unknown_option(option)),
+        }
+    }
+    if on_error == OnError::Quarantine {
+        return Err(unsupported(
+            "ON ERROR = QUARANTINE",
+            "Guard the cast in a view: TRY_CAST, or WHERE … IS JSON.",
+        ));
+    }
+    let mut uses = vec![];
+    let (from, default_format) = match &s.from {
+        From::Kafka { connection, options } => {
+            let connection = names::existing(planner, connection, ItemKind::Connection)?.id;
+            uses.push(connection);
+            (kafka(Some(connection), None, None, options)?, None)
+        }
+        From::OldKafka { broker, topic, with } => {
+            let (inline, rest) = old_options(planner, broker, with)?;
+            (kafka(None, Some(inline), Some(topic.clone()), &rest)?, None)
+        }
+        From::File { path, compression } => {
+            let from =
+                SourceFrom::File { path: path.clone(), tail: tail_file, compression: compression.clone() };
+            (from, Some(Format::Text))
+        }
+        From::Generator { kind, options } => (generator(kind, options)?, Some(Format::Bytes)),
+    };
+    let counter = matches!(from, SourceFrom::GeneratorCounter { .. });
+    let Some(format) = s.format.clone().or(default_format) else {
+        return Err(SqlError::new(code::SYNTAX_ERROR, "Source format must be specified")
+            .with_hint("Add FORMAT BYTES, TEXT, JSON or CSV."));
+    };
+    let file = matches!(from, SourceFrom::File { .. });
+    let select = definition(&s, &format, file, counter)?;
+    let (definition, mut desc) = plan_definition(planner, &select)?;
+    if !s.columns.is_empty() {
+        if s.columns.len() != desc.arity() {
+            return Err(SqlError::new(
+                code::SYNTAX_ERROR,
+                format!("source has {} columns, but {} names are given", desc.arity(), s.columns.len()),
+            ));
+        }
+        desc.columns.iter_mut().zip(&s.columns).for_each(|(c, n)| c.name = fold(n));
+    }
+    let progress_name = match &s.progress {
+        Some(progress) => names::new_name(planner, progress)?.item,
+        None => format!("{}_progress", name.item),
+    };
+    let replace = if s.replace { names::find(planner, &s.name)?.map(|i| i.id) } else { None };
+    let create_sql = format!("CREATE SOURCE {} {}", names::quoted(&name), s.tail);
+    Ok(Plan::Create(Box::new(CreatePlan {
+        name,
+        create_sql,
+        replace,
+        if_not_exists: s.if_not_exists,
+        temporary: false,
+        uses,
+        desc: Some(desc),
+        item: CreateItem::Source(Box::new(SourcePlan {
+            from,
+            definition,
+            headers: s.include.iter().any(|i| i.item == "headers"),
+            on_error,
+            progress_name,
+        })),
+    })))
+}
+
+/// Tells that something is accepted and does nothing.
+pub(crate) fn no_effect(planner: &Planner<'_>, what: &str) {
+    planner.notice(SqlError::new(repr::SqlState::new("00000"), format!("{what} has no effect here")));
+}
+
+/// The query over raw records that makes the source's columns.
+fn definition(s: &CreateSource, format: &Format, file: bool, counter: bool) -> Result<String, SqlError> {
+    if counter {
+        return Ok("SELECT CAST(convert_from(value, 'utf8') AS int8) AS counter FROM mz_internal.raw".into());
+    }
+    let mut columns = vec![];
+    let key_alias = s.include.iter().find(|i| i.item == "key");
+    match (&s.key_format, key_alias) {
+        (Some(key), include) => {
+            // Without INCLUDE KEY the key is decoded by nobody: only upserts would use it.
+            if let Some(include) = include {
+                columns.extend(decoded("key", key, include.alias.as_ref().map_or("key".into(), fold))?);
+            }
+        }
+        (None, Some(_)) => {
+            return Err(SqlError::new(
+                code::SYNTAX_ERROR,
+                "INCLUDE KEY requires specifying KEY FORMAT .. VALUE FORMAT, got bare FORMAT",
+            ));
+        }
+        (None, None) => {}
+    }
+    let default = match format {
+        Format::Text => "text",
+        _ => "data",
+    };
+    columns.extend(decoded("value", format, default.into())?);
+    for include in &s.include {
+        let (expr, name) = match include.item {
+            "partition" => ("partition", "partition"),
+            "offset" => ("CAST(\"offset\" AS uint8)", "offset"),
+            "timestamp" => ("\"timestamp\" AT TIME ZONE 'UTC'", "timestamp"),
+            "headers" => ("headers", "headers"),
+            _ => continue,
+        };
+        let name = include.alias.as_ref().map_or(name.to_string(), fold);
+        columns.push(format!("{expr} AS {}", quote(&name)));
+    }
+    // A tombstone has no value; without an envelope that gives it meaning it is no row.
+    let mut filter = "value IS NOT NULL".to_string();
+    if file && matches!(format, Format::Csv { header: true, .. }) {
+        filter.push_str(" AND \"offset\" > 0");
+    }
+    Ok(format!("SELECT {} FROM mz_internal.raw WHERE {filter}", columns.join(", ")))
+}
+
+/// The columns that a format makes of one raw column.
+fn decoded(column: &str, format: &Format, name: String) -> Result<Vec<String>, SqlError> {
+    let text = format!("convert_from({column}, 'utf8')");
+    Ok(match format {
+        Format::Bytes => vec![format!("{column} AS {}", quote(&name))],
+        Format::Text => vec![format!("{text} AS {}", quote(&name))],
+        Format::Json => vec![format!("CAST({text} AS jsonb) AS {}", quote(&name))],
+        Format::Csv { names, delimiter, .. } => {
+            if names.is_empty() {
+                return Err(SqlError::new(code::SYNTAX_ERROR, "CSV WITH HEADER needs the names of the columns")
+                    .with_hint("Write CSV WITH HEADER (a, b, c)."));
+            }
+            let fields = format!("csv_fields({text}, {})", quote_string(delimiter));
+            names.iter().enumerate().map(|(i, n)| format!("({fields})[{}] AS {}", i + 1, quote(n))).collect()
+        }
+    })
+}
+
+/// Plans the definition in a catalog that has the raw records as `mz_internal.raw`.
+fn plan_definition(
+    planner: &Planner<'_>,
+    select: &str,
+) -> Result<(plan::hir::HirRelationExpr, RelationDesc), SqlError> {
+    let header = ScalarType::Record(vec![
+        ("key".into(), ScalarType::Text.nullable(false)),
+        ("value".into(), ScalarType::Bytes.nullable(true)),
+    ]);
+    let raw = CatalogItem {
+        id: RAW_SELF,
+        name: crate::ObjectName { database: "materialize".into(), schema: "mz_internal".into(), item: "raw".into() },
+        kind: ItemKind::Table,
+        desc: Some(RelationDesc::new([
+            ("value", ScalarType::Bytes.nullable(true)),
+            ("key", ScalarType::Bytes.nullable(true)),
+            ("partition", ScalarType::Int32.nullable(false)),
+            ("offset", ScalarType::Int64.nullable(false)),
+            ("timestamp", ScalarType::TimestampTz { precision: None }.nullable(true)),
+            ("headers", ScalarType::List(Box::new(header)).nullable(true)),
+        ])),
+        definition: None,
+        create_sql: String::new(),
+        uses: vec![],
+        index: None,
+        defaults: vec![],
+        connection: None,
+    };
+    let catalog = WithRaw { inner: planner.catalog, raw };
+    let text = Text::new(select, 0);
+    let crate::ast::Statement::Query(query) = crate::parse::parse(&text)? else {
+        return Err(SqlError::internal("a source's definition is a query"));
+    };
+    let inner = Planner { parameters: RefCell::default(), ..Planner::new(&catalog, &text, &[]) };
+    inner.plan_view_query(&query)
+}
+
+/// A catalog with the raw records of the source being planned.
+struct WithRaw<'a> {
+    inner: &'a dyn Catalog,
+    raw: CatalogItem,
+}
+
+impl Catalog for WithRaw<'_> {
+    fn current_database(&self) -> &str {
+        self.inner.current_database()
+    }
+    fn search_path(&self) -> Vec<String> {
+        self.inner.search_path()
+    }
+    fn schema_exists(&self, database: &str, schema: &str) -> bool {
+        schema == "mz_internal" || self.inner.schema_exists(database, schema)
+    }
+    fn item(&self, database: &str, schema: &str, item: &str) -> Option<&CatalogItem> {
+        if schema == "mz_internal" && item == "raw" {
+            return Some(&self.raw);
+        }
+        self.inner.item(database, schema, item)
+    }
+    fn item_by_id(&self, id: GlobalId) -> Option<&CatalogItem> {
+        if id == RAW_SELF { Some(&self.raw) } else { self.inner.item_by_id(id) }
+    }
+    fn item_names(&self) -> Vec<crate::ObjectName> {
+        self.inner.item_names()
+    }
+    fn variable(&self, name: &str) -> Option<String> {
+        self.inner.variable(name)
+    }
+    fn items(&self) -> &BTreeMap<GlobalId, CatalogItem> {
+        self.inner.items()
+    }
+}
+
+/// The options of a topic.
+fn kafka(
+    connection: Option<GlobalId>,
+    inline: Option<KafkaConnectionPlan>,
+    topic: Option<String>,
+    options: &[WithOption],
+) -> Result<SourceFrom, SqlError> {
+    let mut topic = topic;
+    let mut start_offsets = vec![];
+    let (mut start_timestamp, mut group_id_prefix, mut metadata_refresh) = (None, None, None);
+    for option in options {
+        match option.name.as_str() {
+            "TOPIC" => topic = Some(text(option)?),
+            "START OFFSET" | "START_OFFSET" => {
+                let values = match &option.value {
+                    Some(OptionValue::List(list)) => list.clone(),
+                    Some(one) => vec![one.clone()],
+                    None => vec![],
+                };
+                for value in values {
+                    let offset = text(&WithOption { value: Some(value), ..option.clone() })?;
+                    start_offsets.push(integer(&option.name, offset.trim_matches(['[', ']']))?);
+                }
+                if start_offsets.iter().any(|o| *o < 0) {
+                    return Err(SqlError::new(
+                        code::INVALID_PARAMETER_VALUE,
+                        "START OFFSET must be nonnegative",
+                    ));
+                }
+            }
+            "START TIMESTAMP" | "KAFKA_TIME_OFFSET" => {
+                start_timestamp = Some(integer(&option.name, &text(option)?)?);
+            }
+            "GROUP ID PREFIX" | "GROUP_ID_PREFIX" => group_id_prefix = Some(text(option)?),
+            "TOPIC METADATA REFRESH INTERVAL" => metadata_refresh = Some(interval(option)?),
+            "TOPIC_METADATA_REFRESH_INTERVAL_MS" => {
+                let ms = integer(&option.name, &text(option)?)?;
+                metadata_refresh = Some(Duration::from_millis(ms.clamp(1, 3_600_000) as u64));
+            }
+            _ => return Err(unknown_option(option)),
+        }
+    }
+    let topic = topic.ok_or_else(|| SqlError::new(code::SYNTAX_ERROR, "KAFKA CONNECTION without TOPIC"))?;
+    if start_timestamp.is_some() && !start_offsets.is_empty() {
+        return Err(SqlError::new(
+            code::INVALID_PARAMETER_VALUE,
+            "START OFFSET and START TIMESTAMP cannot be used together",
+        ));
+    }
+    Ok(SourceFrom::Kafka {
+        connection,
+        inline,
+        topic,
+        start_offsets,
+        start_timestamp,
+        group_id_prefix,
+        metadata_refresh,
+    })
+}
+
+/// The old binary's `WITH (…)`: a connection, and what belongs to the topic.
+fn old_options(
+    planner: &Planner<'_>,
+    broker: &str,
+    with: &[WithOption],
+) -> Result<(KafkaConnectionPlan, Vec<WithOption>), SqlError> {
+    let mut plan = KafkaConnectionPlan {
+        brokers: broker.split(',').map(|b| b.trim().to_string()).collect(),
+        ..KafkaConnectionPlan::default()
+    };
+    let mut protocol = None;
+    let mut rest = vec![];
+    let given = |s: String| Some(StringOrSecret::String(s));
+    for option in with {
+        match option.name.as_str() {
+            "SECURITY_PROTOCOL" => protocol = Some(text(option)?.to_uppercase()),
+            "SASL_MECHANISMS" | "SASL_MECHANISM" => plan.sasl_mechanism = Some(text(option)?.to_uppercase()),
+            "SASL_USERNAME" => plan.sasl_username = given(text(option)?),
+            "SASL_PASSWORD" => plan.sasl_password = given(text(option)?),
+            "SASL_PASSWORD_ENV" => {
+                let variable = text(option)?;
+                let value = std::env::var(&variable).map_err(|_| {
+                    SqlError::new(
+                        code::INVALID_PARAMETER_VALUE,
+                        format!("the environment variable {variable} is not set"),
+                    )
+                })?;
+                plan.sasl_password = given(value);
+            }
+            "SSL_CA_LOCATION" | "SSL_CERTIFICATE_LOCATION" | "SSL_KEY_LOCATION" | "SSL_KEY_PASSWORD"
+            | "CLIENT_ID" | "FETCH_MESSAGE_MAX_BYTES" | "ISOLATION_LEVEL" => {
+                let setting = option.name.to_lowercase().replace('_', ".");
+                plan.extra.push((setting, text(option)?));
+            }
+            "TIMESTAMP_FREQUENCY_MS" | "ENABLE_AUTO_COMMIT" | "STATISTICS_INTERVAL_MS" | "IGNORE_SOURCE_KEYS"
+            | "CACHE" => no_effect(planner, &format!("WITH ({} = …)", option.name.to_lowercase())),
+            "SIZE" => no_effect(planner, "WITH (SIZE = …)"),
+            _ => rest.push(option.clone()),
+        }
+    }
+    // Today's default is SSL; the old form's was no encryption.
+    let sasl = plan.sasl_mechanism.is_some() || plan.sasl_username.is_some();
+    let old_default = if sasl { "SASL_SSL" } else { "PLAINTEXT" };
+    finish(planner, &mut plan, Some(protocol.unwrap_or_else(|| old_default.into())))?;
+    Ok((plan, rest))
+}
+
+fn generator(kind: &str, options: &[WithOption]) -> Result<SourceFrom, SqlError> {
+    let number = |option: &WithOption| {
+        let n = integer(&option.name, &text(option)?)?;
+        u64::try_from(n).map_err(|_| {
+            SqlError::new(code::INVALID_PARAMETER_VALUE, format!("{} must not be negative", option.name))
+        })
+    };
+    match kind {
+        "SEGMENT" => {
+            let (mut seed, mut rate, mut events) = (0, None, None);
+            for option in options {
+                match option.name.as_str() {
+                    "SEED" => seed = number(option)?,
+                    "RATE" => rate = Some(number(option)?).filter(|r| *r > 0),
+                    "TICK INTERVAL" => {
+                        let each = interval(option)?.as_secs_f64().max(1e-6);
+                        rate = Some(((1.0 / each).round() as u64).max(1));
+                    }
+                    "EVENTS" | "UP TO" => events = Some(number(option)?),
+                    _ => return Err(unknown_option(option)),
+                }
+            }
+            Ok(SourceFrom::GeneratorSegment { seed, rate, events })
+        }
+        "COUNTER" => {
+            let (mut every, mut max_cardinality) = (Duration::from_secs(1), None);
+            for option in options {
+                match option.name.as_str() {
+                    "TICK INTERVAL" => every = interval(option)?,
+                    "MAX CARDINALITY" => max_cardinality = Some(number(option)?),
+                    _ => return Err(unknown_option(option)),
+                }
+            }
+            if max_cardinality.is_some() {
+                return Err(unsupported("MAX CARDINALITY", "Leave it out: the counter then only grows."));
+            }
+            Ok(SourceFrom::GeneratorCounter { interval: every, max_cardinality })
+        }
+        other => Err(unsupported(
+            &format!("LOAD GENERATOR {other}"),
+            "SEGMENT and COUNTER are there.",
+        )),
+    }
+}
+
+fn integer(name: &str, value: &str) -> Result<i64, SqlError> {
+    value.trim().parse().map_err(|_| {
+        SqlError::new(code::INVALID_PARAMETER_VALUE, format!("invalid {name}: \"{value}\" is not an integer"))
+    })
+}
+
+/// An option's value as a span of time.
+pub(crate) fn interval(option: &WithOption) -> Result<Duration, SqlError> {
+    let value = text(option)?;
+    duration(&value).ok_or_else(|| {
+        SqlError::new(
+            code::INVALID_PARAMETER_VALUE,
+            format!("invalid {}: \"{value}\" is not an interval", option.name),
+        )
+    })
+}
+
+/// An interval of no months as a span of time.
+pub(crate) fn duration(value: &str) -> Option<Duration> {
+    let interval = repr::Interval::parse(value).ok()?;
+    let micros = i64::from(interval.days).checked_mul(86_400_000_000)?.checked_add(interval.micros)?;
+    if interval.months != 0 { None } else { Some(Duration::from_micros(u64::try_from(micros).ok()?)) }
 }

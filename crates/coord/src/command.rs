@@ -1,0 +1,165 @@
+//! What the loop is told, by sessions and by everything that runs.
+
+use std::sync::Arc;
+
+use plan::RelationExpr;
+use repr::{Diff, GlobalId, RelationDesc, Row, RowBlock, SqlError, Timestamp};
+use sql::plan::{CreatePlan, SecretValue};
+use tokio::sync::{mpsc, oneshot};
+
+/// The one queue of the loop.
+pub enum Command {
+    /// A reader says something. `epoch` tells readers of one source apart.
+    Source {
+        /// The source.
+        id: GlobalId,
+        /// Which of its readers.
+        epoch: u64,
+        /// What.
+        event: source::Event,
+    },
+    /// A worker says something.
+    Dataflow(dataflow::Response),
+    /// A tick's frames are durable, or failed.
+    TickDurable(Timestamp, Result<(), String>),
+    /// Frames of materialized views are durable up to these times, or failed.
+    ViewsDurable(Vec<(GlobalId, Timestamp)>, Result<(), String>),
+    /// A query.
+    Read(Box<Read>),
+    /// Its asker has gone.
+    CancelRead(u64),
+    /// New rows of a table.
+    Write {
+        /// The table and its rows.
+        rows: Vec<(GlobalId, RowBlock)>,
+        /// When it is durable: at which time.
+        reply: oneshot::Sender<Result<Timestamp, SqlError>>,
+    },
+    /// A subscription.
+    Subscribe(Box<Subscribe>),
+    /// Its reader has gone.
+    CancelSubscribe(GlobalId),
+    /// A statement that changes the catalog; refused with `None` where the catalog is no longer of this version.
+    Ddl {
+        /// The version it was planned against.
+        version: u64,
+        /// What to do.
+        ddl: Box<Ddl>,
+        /// Durable; the notices.
+        reply: oneshot::Sender<Result<Option<Vec<SqlError>>, SqlError>>,
+    },
+    /// A transaction holds this time readable (or lets it go).
+    Hold(Timestamp, bool),
+    /// A table of what runs, for introspection outside a query (metrics).
+    Metrics(oneshot::Sender<Vec<(String, f64)>>),
+    /// The end.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// Changes of the catalog.
+pub enum Ddl {
+    /// A new object. `start_offsets`: resolved for a Kafka source.
+    Create {
+        /// The plan.
+        plan: Box<CreatePlan>,
+        /// Where partitions start.
+        start_offsets: std::collections::BTreeMap<i32, i64>,
+        /// The `apply` that makes it: its name and the hash of the text.
+        applied: Option<(String, String)>,
+    },
+    /// A new schema.
+    CreateSchema {
+        /// Where.
+        database: String,
+        /// Its name.
+        schema: String,
+    },
+    /// Objects go, dependants first; then the schema, if one goes.
+    Drop {
+        /// The objects.
+        ids: Vec<GlobalId>,
+        /// (database, schema).
+        schema: Option<(String, String)>,
+    },
+    /// A new value of a secret.
+    AlterSecret {
+        /// Which.
+        id: GlobalId,
+        /// The value.
+        value: SecretValue,
+    },
+    /// `COMMENT ON`.
+    Comment {
+        /// Of what.
+        id: GlobalId,
+        /// Of which column.
+        column: Option<usize>,
+        /// None removes it.
+        text: Option<String>,
+    },
+}
+
+/// A query that is ready to run but for its timestamp.
+pub struct Read {
+    /// Chosen by [`crate::coordinator::Handle::next_number`]; cancels it.
+    pub number: u64,
+    /// The catalog's version when it was planned.
+    pub version: u64,
+    /// What to read; may hold [`plan::scalar::Context::MzNow`].
+    pub relation: RelationExpr,
+    /// Exactly this time, or at least it.
+    pub as_of: Option<(Timestamp, bool)>,
+    /// No more than so many rows are needed, in any order.
+    pub limit: Option<usize>,
+    /// What built-in relations say of the session that asks.
+    pub session: Arc<crate::introspection::SessionInfo>,
+    /// The answer: the time, and rows with counts as they come. `None`: plan again, the catalog has changed.
+    pub reply: oneshot::Sender<Result<Option<Answer>, SqlError>>,
+}
+
+/// A query's answer.
+pub struct Answer {
+    /// The time it was read at.
+    pub time: Timestamp,
+    /// Rows with counts, in batches, without order; ends with an error or just ends.
+    pub rows: mpsc::Receiver<Result<Vec<(Row, Diff)>, SqlError>>,
+}
+
+/// A subscription that is ready to run.
+pub struct Subscribe {
+    /// The catalog's version when it was planned.
+    pub version: u64,
+    /// What to follow.
+    pub relation: RelationExpr,
+    /// Its columns.
+    pub desc: RelationDesc,
+    /// Whether the rows at the start come.
+    pub snapshot: bool,
+    /// From exactly this time, or at least it.
+    pub as_of: Option<(Timestamp, bool)>,
+    /// Until this time, exclusive.
+    pub up_to: Option<Timestamp>,
+    /// What built-in relations say of the session that asks.
+    pub session: Arc<crate::introspection::SessionInfo>,
+    /// The answer: its identity (to cancel it), its first time, and its changes. `None`: plan again.
+    pub reply: oneshot::Sender<Result<Option<Subscribed>, SqlError>>,
+}
+
+/// A running subscription.
+pub struct Subscribed {
+    /// To cancel it.
+    pub id: GlobalId,
+    /// The time of its snapshot.
+    pub as_of: Timestamp,
+    /// Changes, time by time. Ends when the subscription does.
+    pub changes: mpsc::Receiver<Result<Changes, SqlError>>,
+}
+
+/// The changes of some times, and the promise that no more come for them.
+#[derive(Debug)]
+pub struct Changes {
+    /// Rows with diffs, per time, consolidated.
+    pub rows: Vec<(Timestamp, RowBlock)>,
+    /// All times before this are complete; `u64::MAX` at the end of a finite subscription.
+    pub upto: Timestamp,
+}

@@ -1,0 +1,1072 @@
+//! The loop: one thread that takes commands one after the other and never waits inside one.
+//!
+//! **Ticks.** New data (records, writes, changes of the catalog) gathers until the next tick: at once when the engine was
+//! idle, else every [`Config::tick`]. A tick gives everything one timestamp, sends it to the workers and to storage's
+//! thread, and goes on; it is *durable* when storage says so.
+//!
+//! **What a read sees.** Its time is the greatest of: the last acknowledged write, the last time shown to anyone, and the
+//! latest time at which all that it reads is complete and durable. So a client never sees time go back, and sees its own
+//! writes; and since nothing newer than the durable time is shown, what was shown survives a crash.
+//!
+//! **Materialized views** run ahead of storage: their changes go to dependants in memory at once and are appended a frame
+//! later. Whoever needs their stored rows at some time (a scan, a new dataflow) waits in [`Waiting`] until they are there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use dataflow::{DataflowDesc, Dataflows, Output, Response};
+use plan::mfp::Mfp;
+use plan::{RelationExpr, ScalarExpr};
+use repr::error::code;
+use repr::{GlobalId, Row, RowBlock, SqlError, Timestamp};
+use storage::{BlockKind, FrameGroup, ShardId, ShardUpdate, Storage};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::catalog::CatalogState;
+use crate::clock::Clock;
+use crate::command::{Answer, Changes, Command, Read, Subscribe, Subscribed};
+use crate::credits::Credits;
+use crate::introspection::{self, SourceStatus};
+use crate::oracle::Oracle;
+use crate::planner::Planner;
+use crate::read;
+
+/// How the engine runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Dataflow workers.
+    pub workers: usize,
+    /// The least time between two ticks under load.
+    pub tick: Duration,
+    /// How many bytes of records may be on their way from readers to views.
+    pub intake_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { workers: 1, tick: Duration::from_millis(20), intake_bytes: 64 << 20 }
+    }
+}
+
+/// Why the engine did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A thread could not be made.
+    Thread(std::io::Error),
+    /// A stored object cannot be brought back.
+    Catalog(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Thread(e) => write!(f, "a thread could not be started: {e}"),
+            StartError::Catalog(e) => f.write_str(e),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What sessions share.
+pub(crate) struct Shared {
+    /// The catalog as of the last change.
+    pub catalog: RwLock<Arc<CatalogState>>,
+    /// Numbers for reads and sessions.
+    numbers: AtomicU64,
+    /// Parses and plans.
+    pub planner: Planner,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Locks of tables for `UPDATE` and `DELETE`.
+    pub table_locks: std::sync::Mutex<HashMap<GlobalId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// The way to the loop; cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) commands: Sender<Command>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// A number that no other read or session of this process has.
+    pub fn next_number(&self) -> u64 {
+        self.shared.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The catalog now.
+    pub fn catalog(&self) -> Arc<CatalogState> {
+        self.shared.catalog.read().expect("nothing panics under this lock").clone()
+    }
+
+    /// Sends a command; an error means that the engine is shutting down.
+    pub(crate) fn send(&self, command: Command) -> Result<(), SqlError> {
+        self.commands.send(command).map_err(|_| shutting_down())
+    }
+
+    /// Figures for `/metrics`: name and value, in order.
+    pub async fn metrics(&self) -> Vec<(String, f64)> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.send(Command::Metrics(reply));
+        answer.await.unwrap_or_default()
+    }
+}
+
+/// The error of everything that comes too late.
+pub(crate) fn shutting_down() -> SqlError {
+    SqlError::new(code::ADMIN_SHUTDOWN, "the server is shutting down")
+}
+
+/// A running engine.
+pub struct Coordinator {
+    handle: Handle,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Coordinator {
+    /// Brings back what storage recovered and starts the loop.
+    pub fn start(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        storage: Storage,
+        recovered: storage::Recovered,
+    ) -> Result<Coordinator, StartError> {
+        let (commands, queue) = crossbeam_channel::unbounded();
+        let planner = Planner::start().map_err(StartError::Thread)?;
+        let shared = Arc::new(Shared {
+            catalog: RwLock::new(Arc::new(CatalogState::new())),
+            numbers: AtomicU64::new(1),
+            planner,
+            clock: clock.clone(),
+            table_locks: Default::default(),
+        });
+        let handle = Handle { commands: commands.clone(), shared: shared.clone() };
+        let (ready, started) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("coordinator".into())
+            .stack_size(sql::STACK_BYTES)
+            .spawn(move || {
+                let to_loop = commands.clone();
+                let on_response = Box::new(move |r| drop(to_loop.send(Command::Dataflow(r))));
+                let mut state = State {
+                    dataflows: Arc::new(Dataflows::start(config.workers, on_response)),
+                    oracle: Oracle::new(recovered.oracle_mark),
+                    credits: Arc::new(Credits::new(config.intake_bytes)),
+                    catalog: CatalogState::new(),
+                    last_tick: recovered.last_time.max(1),
+                    last_tick_at: clock.instant(),
+                    last_shown: 0,
+                    last_acknowledged: 0,
+                    config,
+                    clock,
+                    storage,
+                    commands,
+                    shared,
+                    pending: Pending::default(),
+                    undurable: BTreeMap::new(),
+                    in_flight: VecDeque::new(),
+                    objects: BTreeMap::new(),
+                    raws: BTreeSet::new(),
+                    view_updates: BTreeMap::new(),
+                    view_uppers: BTreeMap::new(),
+                    view_groups_out: 0,
+                    waiting: vec![],
+                    installing: HashMap::new(),
+                    answers: HashMap::new(),
+                    subscriptions: BTreeMap::new(),
+                    readers: BTreeMap::new(),
+                    statuses: BTreeMap::new(),
+                    holds: BTreeMap::new(),
+                    next_transient: 1,
+                    next_epoch: 1,
+                    hidden_definitions: HashMap::new(),
+                    ticks: 0,
+                };
+                match state.recover(recovered) {
+                    Ok(()) => {
+                        let _ = ready.send(Ok(()));
+                        state.run(queue)
+                    }
+                    Err(e) => drop(ready.send(Err(e))),
+                }
+            })
+            .map_err(StartError::Thread)?;
+        match started.recv() {
+            Ok(Ok(())) => Ok(Coordinator { handle, thread: Some(thread) }),
+            Ok(Err(e)) => Err(StartError::Catalog(e)),
+            Err(_) => Err(StartError::Catalog("the engine's loop ended while it started".into())),
+        }
+    }
+
+    /// The way to the loop.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Stops readers, makes durable what has come, and ends the loop.
+    pub fn shutdown(mut self) {
+        let (reply, done) = oneshot::channel();
+        if self.handle.commands.send(Command::Shutdown(reply)).is_ok() {
+            let _ = done.blocking_recv();
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What waits for the next tick.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub blocks: Vec<(GlobalId, Arc<RowBlock>)>,
+    pub progress: BTreeMap<u64, BTreeMap<i32, i64>>,
+    pub catalog: Vec<(String, Option<Vec<u8>>)>,
+    pub drop_shards: Vec<ShardId>,
+    pub drop_progress: Vec<u64>,
+    pub bytes: usize,
+    /// Somebody waits: do not wait for the tick's interval.
+    pub urgent: bool,
+    pub acknowledge: Vec<Acknowledge>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.progress.is_empty() && self.catalog.is_empty() && self.drop_shards.is_empty()
+    }
+}
+
+/// What happens when a tick is durable.
+pub(crate) enum Acknowledge {
+    Write(oneshot::Sender<Result<Timestamp, SqlError>>),
+    Ddl(oneshot::Sender<Result<Option<Vec<SqlError>>, SqlError>>, Vec<SqlError>),
+    /// A source's offsets.
+    Progress(GlobalId, Vec<(i32, i64)>, u64, u64),
+}
+
+/// A dataflow with an output that others read.
+pub(crate) struct Object {
+    pub kind: ObjectKind,
+    /// All times before this are complete in its output.
+    pub frontier: Timestamp,
+    /// Whether it has once caught up; only then does intake wait for it.
+    pub caught_up: bool,
+    /// For a materialized view: what storage has.
+    pub stored_upper: Timestamp,
+}
+
+#[derive(Clone)]
+pub(crate) enum ObjectKind {
+    /// Stored; `arranged`: also in memory.
+    View { arranged: bool },
+    /// In memory.
+    Index { on: GlobalId, key: Vec<ScalarExpr> },
+}
+
+/// Work that starts once stored rows are there at a time.
+struct Waiting {
+    needs: Vec<GlobalId>,
+    time: Timestamp,
+    work: Work,
+}
+
+enum Work {
+    /// Rows of a stored collection for an answer.
+    Scan { read: read::Scan, to: mpsc::Sender<Result<Vec<(Row, i64)>, SqlError>> },
+    /// The history of one input of a dataflow.
+    History { dataflow: GlobalId, input: GlobalId, from: Timestamp },
+    /// A peek of an arrangement.
+    Peek { number: u64, id: GlobalId, keys: Option<Vec<Row>>, mfp: Box<Mfp>, limit: Option<usize> },
+}
+
+struct Subscription {
+    to: mpsc::Sender<Result<Changes, SqlError>>,
+    /// Not yet durable, or not yet taken by the reader.
+    queue: VecDeque<(Timestamp, RowBlock)>,
+    queued_bytes: usize,
+    errors: Option<(Timestamp, repr::EvalError)>,
+    upto: Timestamp,
+    sent: Timestamp,
+}
+
+/// A subscriber may lag by so many bytes before it is cut off.
+const SUBSCRIPTION_BYTES: usize = 64 << 20;
+
+pub(crate) struct State {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    pub(crate) storage: Storage,
+    pub(crate) dataflows: Arc<Dataflows>,
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+    credits: Arc<Credits>,
+    oracle: Oracle,
+    pub(crate) catalog: CatalogState,
+
+    /// The last timestamp given to data.
+    pub(crate) last_tick: Timestamp,
+    last_tick_at: Instant,
+    last_shown: Timestamp,
+    last_acknowledged: Timestamp,
+    ticks: u64,
+
+    pub(crate) pending: Pending,
+    /// Ticks that storage has not confirmed, with what to do then.
+    undurable: BTreeMap<Timestamp, Vec<Acknowledge>>,
+    /// Ticks that are not yet digested, with their bytes.
+    in_flight: VecDeque<(Timestamp, usize)>,
+
+    /// Materialized views and indexes, by the identity of their catalog item.
+    pub(crate) objects: BTreeMap<GlobalId, Object>,
+    /// Collections that ticks bring: raw records and tables.
+    pub(crate) raws: BTreeSet<GlobalId>,
+    /// What views have computed and storage does not have yet, by time.
+    view_updates: BTreeMap<Timestamp, Vec<ShardUpdate>>,
+    view_uppers: BTreeMap<GlobalId, Timestamp>,
+    view_groups_out: usize,
+
+    waiting: Vec<Waiting>,
+    /// Dataflows that are being built: their `as_of`, and from when they need history.
+    installing: HashMap<GlobalId, (Timestamp, Timestamp)>,
+    answers: HashMap<u64, PendingAnswer>,
+    subscriptions: BTreeMap<GlobalId, Subscription>,
+    pub(crate) readers: BTreeMap<GlobalId, (u64, source::ReaderHandle)>,
+    pub(crate) statuses: BTreeMap<GlobalId, SourceStatus>,
+    holds: BTreeMap<Timestamp, usize>,
+    next_transient: u64,
+    next_epoch: u64,
+    /// Definitions of views that are read from an index.
+    pub(crate) hidden_definitions: HashMap<GlobalId, plan::hir::HirRelationExpr>,
+}
+
+/// A read that workers answer.
+struct PendingAnswer {
+    to: mpsc::Sender<Result<Vec<(Row, i64)>, SqlError>>,
+    /// The one-off dataflow, if it is one.
+    dataflow: Option<GlobalId>,
+}
+
+impl State {
+    fn run(mut self, queue: Receiver<Command>) {
+        // A first tick makes everything that was recovered readable at one time of this process.
+        self.tick();
+        loop {
+            match queue.recv_timeout(self.patience()) {
+                Ok(Command::Shutdown(reply)) => {
+                    self.shutdown(&queue);
+                    let _ = reply.send(());
+                    return;
+                }
+                Ok(command) => {
+                    self.handle(command);
+                    // What has gathered meanwhile belongs to the same tick. Bounded, so that a flood does not starve ticks.
+                    for command in queue.try_iter().take(256).collect::<Vec<_>>() {
+                        if let Command::Shutdown(reply) = command {
+                            self.shutdown(&queue);
+                            let _ = reply.send(());
+                            return;
+                        }
+                        self.handle(command);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if !self.pending.is_empty() && self.tick_is_due() {
+                self.tick();
+            }
+            self.flush_views(false);
+            self.start_waiting();
+            self.release_subscriptions();
+            self.release_credits();
+        }
+    }
+
+    /// How long nothing can happen without a command.
+    fn patience(&self) -> Duration {
+        let queued = self.subscriptions.values().any(|s| !s.queue.is_empty());
+        if !self.pending.is_empty() {
+            self.config.tick.saturating_sub(self.last_tick_at.elapsed())
+        } else if queued {
+            Duration::from_millis(10)
+        } else {
+            Duration::from_secs(3600)
+        }
+    }
+
+    fn tick_is_due(&self) -> bool {
+        self.pending.urgent
+            || self.pending.bytes >= 8 << 20
+            || self.last_tick_at.elapsed() >= self.config.tick
+    }
+
+    /// Gives everything that is pending one timestamp.
+    fn tick(&mut self) -> Timestamp {
+        let time = self.oracle.next(self.clock.now().max(self.last_tick + 1));
+        let oracle_mark = self.oracle.reserve();
+        self.flush_views(true);
+        let pending = std::mem::take(&mut self.pending);
+        self.last_tick = time;
+        self.last_tick_at = self.clock.instant();
+        self.ticks += 1;
+        let durable = pending.is_empty() && oracle_mark.is_none() && self.undurable.is_empty();
+        if !durable {
+            let update = |(id, block): &(GlobalId, Arc<RowBlock>)| ShardUpdate {
+                shard: shard_of(*id),
+                kind: BlockKind::Rows,
+                block: block.clone(),
+            };
+            let updates = pending.blocks.iter().map(update).collect();
+            let group = FrameGroup {
+                time,
+                updates,
+                progress: pending.progress.into_iter().map(|(s, p)| (s, p.into_iter().collect())).collect(),
+                catalog: pending.catalog,
+                drop_shards: pending.drop_shards,
+                drop_progress: pending.drop_progress,
+                oracle_mark,
+                ..FrameGroup::default()
+            };
+            self.undurable.insert(time, pending.acknowledge);
+            let commands = self.commands.clone();
+            self.storage.append(
+                group,
+                Box::new(move |result| {
+                    let _ = commands.send(Command::TickDurable(time, result.map_err(|e| e.to_string())));
+                }),
+            );
+        }
+        self.in_flight.push_back((time, pending.bytes));
+        self.dataflows.send(dataflow::Command::Tick { time, blocks: pending.blocks });
+        time
+    }
+
+    /// Appends what views have computed, in the order of times. Where a tick is about to be written anyway it goes just
+    /// before it, so that both share a sync.
+    fn flush_views(&mut self, before_tick: bool) {
+        if self.view_uppers.is_empty() {
+            return;
+        }
+        // One batch at a time: what comes meanwhile gathers for the next one.
+        if !before_tick && (self.view_groups_out > 0 || !self.pending.is_empty()) {
+            return;
+        }
+        let uppers: Vec<(GlobalId, Timestamp)> = std::mem::take(&mut self.view_uppers).into_iter().collect();
+        let mut groups = std::mem::take(&mut self.view_updates);
+        // Nobody needs an upper alone to be durable: a restart computes the view from what is stored.
+        if groups.is_empty() {
+            for (id, upper) in uppers {
+                if let Some(object) = self.objects.get_mut(&id) {
+                    object.stored_upper = object.stored_upper.max(upper);
+                }
+            }
+            return;
+        }
+        let (last_time, last_updates) = groups.pop_last().expect("checked above");
+        for (time, updates) in groups {
+            let commands = self.commands.clone();
+            let group = FrameGroup { time, updates, ..FrameGroup::default() };
+            self.storage.append(
+                group,
+                Box::new(move |result| {
+                    if let Err(e) = result {
+                        let _ = commands.send(Command::ViewsDurable(vec![], Err(e.to_string())));
+                    }
+                }),
+            );
+        }
+        let group = FrameGroup {
+            time: last_time,
+            updates: last_updates,
+            uppers: uppers.iter().map(|(id, upper)| (shard_of(*id), *upper)).collect(),
+            ..FrameGroup::default()
+        };
+        self.view_groups_out += 1;
+        let commands = self.commands.clone();
+        self.storage.append(
+            group,
+            Box::new(move |result| {
+                let result = result.map_err(|e| e.to_string());
+                let _ = commands.send(Command::ViewsDurable(uppers, result));
+            }),
+        );
+    }
+
+    /// Frames of a shard that is dropped must not follow it.
+    pub(crate) fn forget_view_frames(&mut self, shard: ShardId) {
+        self.view_updates.values_mut().for_each(|updates| updates.retain(|u| u.shard != shard));
+        self.view_uppers.retain(|id, _| shard_of(*id) != shard);
+    }
+
+    /// The last time up to which all ticks are durable.
+    fn durable(&self) -> Timestamp {
+        self.undurable.first_key_value().map_or(self.last_tick, |(first, _)| first - 1)
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Source { id, epoch, event } => self.source_event(id, epoch, event),
+            Command::Dataflow(response) => self.response(response),
+            Command::TickDurable(time, result) => self.tick_durable(time, result),
+            Command::ViewsDurable(uppers, result) => {
+                self.view_groups_out = self.view_groups_out.saturating_sub(1);
+                if let Err(e) = result {
+                    disk_failed(&e);
+                }
+                for (id, upper) in uppers {
+                    if let Some(object) = self.objects.get_mut(&id) {
+                        object.stored_upper = object.stored_upper.max(upper);
+                    }
+                }
+            }
+            Command::Read(read) => self.read(*read),
+            Command::CancelRead(number) => {
+                if let Some(answer) = self.answers.remove(&number) {
+                    self.dataflows.send(dataflow::Command::CancelPeek(number));
+                    if let Some(id) = answer.dataflow {
+                        self.drop_dataflow(id);
+                    }
+                }
+            }
+            Command::Write { rows, reply } => {
+                for (id, block) in rows {
+                    if !self.raws.contains(&id) {
+                        let _ = reply.send(Err(SqlError::new(code::UNDEFINED_TABLE, "the table was dropped")));
+                        return;
+                    }
+                    self.pending.bytes += block.byte_len();
+                    self.pending.blocks.push((id, Arc::new(block)));
+                }
+                // A write of no rows still is one: its acknowledgement orders what comes after.
+                self.pending.urgent = true;
+                self.pending.acknowledge.push(Acknowledge::Write(reply));
+                self.pending.progress.entry(0).or_default();
+            }
+            Command::Subscribe(subscribe) => self.subscribe(*subscribe),
+            Command::CancelSubscribe(id) => {
+                if self.subscriptions.remove(&id).is_some() {
+                    self.drop_dataflow(id);
+                }
+            }
+            Command::Ddl { version, ddl, reply } => {
+                if version != self.catalog.version {
+                    let _ = reply.send(Ok(None));
+                    return;
+                }
+                match self.ddl(*ddl) {
+                    Ok(notices) => {
+                        self.publish_catalog();
+                        self.pending.urgent = true;
+                        self.pending.acknowledge.push(Acknowledge::Ddl(reply, notices));
+                    }
+                    Err(e) => drop(reply.send(Err(e))),
+                }
+            }
+            Command::Hold(time, true) => *self.holds.entry(time).or_default() += 1,
+            Command::Hold(time, false) => {
+                if let Some(n) = self.holds.get_mut(&time) {
+                    *n -= 1;
+                    if *n == 0 {
+                        self.holds.remove(&time);
+                    }
+                }
+            }
+            Command::Metrics(reply) => drop(reply.send(self.metrics())),
+            Command::Shutdown(_) => unreachable!("the loop takes it"),
+        }
+    }
+
+    fn source_event(&mut self, id: GlobalId, epoch: u64, event: source::Event) {
+        // A reader that was stopped may still have had something in the queue.
+        if self.readers.get(&id).is_none_or(|(current, _)| *current != epoch) {
+            if let source::Event::Batch(batch) = event {
+                self.credits.release(batch.bytes);
+            }
+            return;
+        }
+        let status = self.statuses.entry(id).or_default();
+        match event {
+            source::Event::Batch(batch) => {
+                let raw = self.catalog.sources[&id].raw;
+                let GlobalId::User(number) = id else { unreachable!("sources are user objects") };
+                let progress = self.pending.progress.entry(number).or_default();
+                progress.extend(batch.progress.iter().copied());
+                self.pending.bytes += batch.bytes;
+                self.pending.acknowledge.push(Acknowledge::Progress(
+                    id,
+                    batch.progress,
+                    batch.block.len() as u64,
+                    batch.bytes as u64,
+                ));
+                if !batch.block.is_empty() {
+                    self.pending.blocks.push((raw, Arc::new(batch.block)));
+                }
+            }
+            source::Event::Known(ends) => status.known.extend(ends),
+            source::Event::Status(new) => {
+                let name = new.state.to_string();
+                if status.status != name || status.error != new.cause {
+                    status.status = name;
+                    status.error = new.cause;
+                    status.since = self.clock.now();
+                }
+            }
+            source::Event::Finished => {
+                status.status = "finished".into();
+                status.error = None;
+                status.since = self.clock.now();
+            }
+        }
+    }
+
+    fn tick_durable(&mut self, time: Timestamp, result: Result<(), String>) {
+        if let Err(e) = result {
+            disk_failed(&e);
+        }
+        for acknowledge in self.undurable.remove(&time).unwrap_or_default() {
+            match acknowledge {
+                Acknowledge::Write(reply) => {
+                    self.last_acknowledged = self.last_acknowledged.max(time);
+                    let _ = reply.send(Ok(time));
+                }
+                Acknowledge::Ddl(reply, notices) => drop(reply.send(Ok(Some(notices)))),
+                Acknowledge::Progress(id, progress, messages, bytes) => {
+                    if let Some(status) = self.statuses.get_mut(&id) {
+                        status.messages_received += messages;
+                        status.bytes_received += bytes;
+                        status.committed.extend(progress);
+                    }
+                }
+            }
+        }
+    }
+
+    fn response(&mut self, response: Response) {
+        match response {
+            Response::Frontiers(frontiers) => {
+                for (id, frontier) in frontiers {
+                    self.frontier(id, frontier);
+                }
+            }
+            Response::Peek(number, result) => {
+                if let Some(answer) = self.answers.remove(&number) {
+                    // The channel has room for one message and nothing was sent before.
+                    let _ = answer.to.try_send(result.map_err(SqlError::from));
+                    if let Some(id) = answer.dataflow {
+                        self.drop_dataflow(id);
+                    }
+                }
+            }
+            Response::Changes { id, rows, errors, upto } => {
+                if let Some(subscription) = self.subscriptions.get_mut(&id) {
+                    for (time, block) in rows {
+                        subscription.queued_bytes += block.byte_len();
+                        subscription.queue.push_back((time, block));
+                    }
+                    let first = errors.iter().find_map(|(t, b)| {
+                        b.iter().find(|(_, d)| *d > 0).map(|(row, _)| (*t, repr::EvalError::from_row(row)))
+                    });
+                    subscription.errors = subscription.errors.take().or(first);
+                    subscription.upto = subscription.upto.max(upto);
+                    return;
+                }
+                if !self.objects.contains_key(&id) {
+                    return;
+                }
+                let shard = shard_of(id);
+                let rows = rows.into_iter().map(|(time, block)| (time, BlockKind::Rows, block));
+                let errors = errors.into_iter().map(|(time, block)| (time, BlockKind::Errors, block));
+                for (time, kind, block) in rows.chain(errors).filter(|(.., block)| !block.is_empty()) {
+                    let update = ShardUpdate { shard, kind, block: Arc::new(block) };
+                    self.view_updates.entry(time).or_default().push(update);
+                }
+                let upper = self.view_uppers.entry(id).or_default();
+                *upper = (*upper).max(upto);
+                self.frontier(id, upto);
+            }
+            Response::Installed { id, needs } => self.installed(id, needs),
+            Response::Dropped(_) => {}
+        }
+    }
+
+    fn frontier(&mut self, id: GlobalId, frontier: Timestamp) {
+        let last_tick = self.last_tick;
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.frontier = object.frontier.max(frontier);
+            object.caught_up |= object.frontier > last_tick;
+        }
+    }
+
+    /// Gives back the credits of ticks that are durable and have passed all dataflows that had caught up.
+    fn release_credits(&mut self) {
+        let views = self.objects.values().filter(|o| o.caught_up).map(|o| o.frontier).min();
+        let passed = views.unwrap_or(u64::MAX).min(self.durable().saturating_add(1));
+        let mut bytes = 0;
+        while let Some((_, b)) = self.in_flight.pop_front_if(|(time, _)| *time < passed) {
+            bytes += b;
+        }
+        self.credits.release(bytes);
+        self.compact();
+    }
+
+    /// Lets arrangements forget times that nobody can ask for any more.
+    fn compact(&mut self) {
+        let held = self.holds.first_key_value().map_or(u64::MAX, |(t, _)| *t);
+        let readable = self.last_shown.max(self.last_acknowledged).min(self.durable());
+        for (id, object) in &self.objects {
+            // A second of history, so that a read that was sent when time moved on finds its own.
+            let since = object.frontier.saturating_sub(1_000).min(readable).min(held);
+            let arranged = !matches!(object.kind, ObjectKind::View { arranged: false });
+            if arranged && since > 0 && self.ticks % 64 == 0 {
+                self.dataflows.send(dataflow::Command::AllowCompaction { id: *id, since });
+            }
+        }
+    }
+
+    /// All times before this are complete for the object, as a stored collection or as an arrangement.
+    fn upper(&self, id: GlobalId) -> Timestamp {
+        match self.objects.get(&id) {
+            Some(Object { kind: ObjectKind::View { arranged: false }, stored_upper, .. }) => *stored_upper,
+            Some(object) => object.frontier,
+            None => self.durable() + 1,
+        }
+    }
+
+    /// Whether stored rows of all these are there at this time.
+    fn stored(&self, needs: &[GlobalId], time: Timestamp) -> bool {
+        needs.iter().all(|id| match self.objects.get(id) {
+            Some(Object { kind: ObjectKind::View { .. }, stored_upper, .. }) => *stored_upper > time,
+            _ => self.durable() >= time,
+        })
+    }
+
+    /// Chooses the time of a read; see the module's text.
+    fn read_time(
+        &mut self,
+        ids: &[GlobalId],
+        as_of: Option<(Timestamp, bool)>,
+        wants_now: bool,
+    ) -> Result<Timestamp, SqlError> {
+        if let Some((time, at_least)) = as_of {
+            let since = self.least_readable(ids);
+            if !at_least && time < since {
+                return Err(SqlError::new(
+                    code::INVALID_PARAMETER_VALUE,
+                    format!("timestamp ({time}) is not valid for all inputs: the earliest that can be read is {since}"),
+                ));
+            }
+            if !at_least {
+                return Ok(time);
+            }
+        }
+        let complete = ids.iter().map(|id| self.upper(*id)).min().unwrap_or(self.durable() + 1).min(self.durable() + 1);
+        let mut time = (complete - 1).max(self.last_acknowledged).max(self.last_shown);
+        if wants_now && time < self.clock.now() {
+            time = self.tick();
+        }
+        if let Some((least, _)) = as_of {
+            time = time.max(least);
+        }
+        // A time that no tick has given yet can be named, but shown only once it has passed.
+        if as_of.is_none() {
+            self.last_shown = self.last_shown.max(time);
+        }
+        Ok(time)
+    }
+
+    /// The earliest time at which all of these can still be read.
+    fn least_readable(&self, ids: &[GlobalId]) -> Timestamp {
+        let since = |id: &GlobalId| match self.objects.get(id) {
+            Some(Object { kind: ObjectKind::View { arranged: false }, .. }) | None => 0,
+            Some(object) => object.frontier.saturating_sub(1_000),
+        };
+        ids.iter().map(since).max().unwrap_or(0)
+    }
+
+    /// Puts the rows of built-in relations in the place of their names.
+    fn fill_built_in(&self, relation: &mut RelationExpr, session: &introspection::SessionInfo) {
+        let frontiers = self.objects.iter().map(|(id, o)| (*id, (o.frontier, o.caught_up))).collect();
+        let state = introspection::State {
+            catalog: &self.catalog,
+            session,
+            now: self.clock.now(),
+            statuses: &self.statuses,
+            frontiers: &frontiers,
+        };
+        read::fill_built_in(relation, &state);
+    }
+
+    fn read(&mut self, read: Read) {
+        if read.version != self.catalog.version {
+            let _ = read.reply.send(Ok(None));
+            return;
+        }
+        let Read { number, mut relation, as_of, limit, session, reply, .. } = read;
+        self.fill_built_in(&mut relation, &session);
+        let ids: Vec<GlobalId> = relation.depends_on().into_iter().collect();
+        let wants_now = read::wants_now(&relation);
+        let time = match self.read_time(&ids, as_of, wants_now) {
+            Ok(time) => time,
+            Err(e) => return drop(reply.send(Err(e))),
+        };
+        if wants_now {
+            read::replace_mz_now(&mut relation, time);
+        }
+        let (to, rows) = mpsc::channel(4);
+        if reply.send(Ok(Some(Answer { time, rows }))).is_err() {
+            return;
+        }
+        match read::route(&relation, &self.objects) {
+            read::Route::Constant(result) => drop(to.try_send(result.map_err(SqlError::from))),
+            read::Route::Arranged { id, keys, mfp } => {
+                self.answers.insert(number, PendingAnswer { to, dataflow: None });
+                let work = Work::Peek { number, id, keys, mfp, limit };
+                self.waiting.push(Waiting { needs: vec![], time, work });
+            }
+            read::Route::Stored { id, mfp } => {
+                let origin = self.catalog.source_of_raw(id).map(|_| (2, 3));
+                let scan = read::Scan { shard: shard_of(id), as_of: time, mfp, limit, origin };
+                self.waiting.push(Waiting { needs: vec![id], time, work: Work::Scan { read: scan, to } });
+            }
+            read::Route::Dataflow => {
+                let id = self.transient();
+                self.answers.insert(number, PendingAnswer { to, dataflow: Some(id) });
+                self.install(id, "query", relation, time, Some(time + 1), Output::Once(number));
+            }
+        }
+        self.start_waiting();
+    }
+
+    fn transient(&mut self) -> GlobalId {
+        self.next_transient += 1;
+        GlobalId::Transient(self.next_transient)
+    }
+
+    /// Builds a dataflow and asks for the history of what it reads.
+    pub(crate) fn install(
+        &mut self,
+        id: GlobalId,
+        name: &str,
+        plan: RelationExpr,
+        as_of: Timestamp,
+        until: Option<Timestamp>,
+        output: Output,
+    ) {
+        self.install_from(id, name, plan, as_of, until, output, None)
+    }
+
+    /// As [`State::install`]; with `resume_after` only what came after that time is computed.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one description")]
+    pub(crate) fn install_from(
+        &mut self,
+        id: GlobalId,
+        name: &str,
+        plan: RelationExpr,
+        as_of: Timestamp,
+        until: Option<Timestamp>,
+        output: Output,
+        resume_after: Option<Timestamp>,
+    ) {
+        self.installing.insert(id, (as_of, resume_after.map_or(0, |t| t + 1)));
+        let desc = DataflowDesc { id, name: name.into(), plan, as_of, until, output, resume_after };
+        self.dataflows.send(dataflow::Command::Install(Box::new(desc)));
+    }
+
+    /// A dataflow stands and says whose history it needs.
+    fn installed(&mut self, id: GlobalId, inputs: Vec<GlobalId>) {
+        let Some((time, from)) = self.installing.remove(&id) else { return };
+        for input in inputs {
+            // What a view has stored itself is there as it is; of others the whole history must be.
+            let needs = if input == id { vec![] } else { vec![input] };
+            self.waiting.push(Waiting { needs, time, work: Work::History { dataflow: id, input, from } });
+        }
+    }
+
+    pub(crate) fn drop_dataflow(&mut self, id: GlobalId) {
+        self.waiting.retain(|w| !matches!(w.work, Work::History { dataflow, .. } if dataflow == id));
+        self.installing.remove(&id);
+        self.dataflows.send(dataflow::Command::Drop(id));
+    }
+
+    /// Starts what has waited for stored rows that are there now.
+    fn start_waiting(&mut self) {
+        let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(|w| {
+            let durable = self.durable() >= w.time || w.time > self.last_tick || matches!(w.work, Work::History { .. });
+            durable && self.stored(&w.needs, w.time)
+        });
+        self.waiting = waiting;
+        for Waiting { time, work, .. } in ready {
+            match work {
+                Work::Scan { read, to } => read::start_scan(self.storage.clone(), read, to),
+                Work::Peek { number, id, keys, mfp, limit } => {
+                    self.dataflows.send(dataflow::Command::Peek { peek: number, id, time, keys, mfp, limit })
+                }
+                Work::History { dataflow, input, from } => {
+                    let shard = shard_of(input);
+                    read::start_history(self.storage.clone(), self.dataflows.clone(), dataflow, input, shard, from, time)
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) {
+        if subscribe.version != self.catalog.version {
+            let _ = subscribe.reply.send(Ok(None));
+            return;
+        }
+        let Subscribe { mut relation, snapshot, as_of, up_to, session, reply, .. } = subscribe;
+        self.fill_built_in(&mut relation, &session);
+        let ids: Vec<GlobalId> = relation.depends_on().into_iter().collect();
+        let time = match self.read_time(&ids, as_of, false) {
+            Ok(time) => time,
+            Err(e) => return drop(reply.send(Err(e))),
+        };
+        if up_to.is_some_and(|u| u < time) {
+            let e = SqlError::new(
+                code::INVALID_PARAMETER_VALUE,
+                format!("subscription lower bound (\"AS OF\") {time} is greater than its upper bound (\"UP TO\")"),
+            );
+            return drop(reply.send(Err(e)));
+        }
+        let id = self.transient();
+        let (to, changes) = mpsc::channel(64);
+        if reply.send(Ok(Some(Subscribed { id, as_of: time, changes }))).is_err() {
+            return;
+        }
+        self.subscriptions.insert(
+            id,
+            Subscription { to, queue: VecDeque::new(), queued_bytes: 0, errors: None, upto: time, sent: time },
+        );
+        self.install(id, "subscribe", relation, time, up_to, Output::Subscribe { snapshot });
+        self.start_waiting();
+    }
+
+    /// Sends subscribers what is durable; cuts off who does not take it.
+    fn release_subscriptions(&mut self) {
+        let durable = self.durable() + 1;
+        let mut gone = vec![];
+        for (id, s) in &mut self.subscriptions {
+            // All that is complete, once everything up to the last tick is durable; a finished one completes at the end.
+            let upto = if s.upto == u64::MAX && durable > self.last_tick { s.upto } else { s.upto.min(durable) };
+            if upto <= s.sent {
+                continue;
+            }
+            if let Some((time, error)) = s.errors.take_if(|(t, _)| *t < upto) {
+                let _ = s.to.try_send(Err(error.into()));
+                tracing::debug!(subscription = %id, time, "a subscription ends with an error of its data");
+                gone.push(*id);
+                continue;
+            }
+            let Ok(permit) = s.to.try_reserve() else {
+                if s.to.is_closed() || s.queued_bytes > SUBSCRIPTION_BYTES {
+                    gone.push(*id);
+                }
+                continue;
+            };
+            let mut rows = vec![];
+            while let Some((time, block)) = s.queue.pop_front_if(|(time, _)| *time < upto) {
+                s.queued_bytes -= block.byte_len();
+                self.last_shown = self.last_shown.max(time);
+                rows.push((time, block));
+            }
+            s.sent = upto;
+            if upto != u64::MAX {
+                self.last_shown = self.last_shown.max(upto - 1);
+            }
+            permit.send(Ok(Changes { rows, upto }));
+            if upto == u64::MAX {
+                gone.push(*id);
+            }
+        }
+        for id in gone {
+            self.subscriptions.remove(&id);
+            self.drop_dataflow(id);
+        }
+    }
+
+    pub(crate) fn publish_catalog(&mut self) {
+        *self.shared.catalog.write().expect("nothing panics under this lock") = Arc::new(self.catalog.clone());
+    }
+
+    /// Starts the reader of a source after what is stored of it.
+    pub(crate) fn start_reader(&mut self, id: GlobalId, stored: BTreeMap<i32, i64>) {
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        let status = self.statuses.entry(id).or_default();
+        status.committed = stored.clone();
+        status.status = "starting".into();
+        status.since = self.clock.now();
+        let config = match self.source_config(id) {
+            Ok(config) => config,
+            Err(e) => {
+                status.status = "stalled".into();
+                status.error = Some(e.message);
+                return;
+            }
+        };
+        let (credits, commands) = (self.credits.clone(), self.commands.clone());
+        let emit = Box::new(move |event: source::Event, stopped: &dyn Fn() -> bool| {
+            if let source::Event::Batch(batch) = &event
+                && !credits.acquire(batch.bytes, stopped)
+            {
+                return false;
+            }
+            commands.send(Command::Source { id, epoch, event }).is_ok()
+        });
+        let handle = source::start(config, stored, emit);
+        self.readers.insert(id, (epoch, handle));
+    }
+
+    fn metrics(&self) -> Vec<(String, f64)> {
+        let sum = |f: fn(&SourceStatus) -> u64| self.statuses.values().map(f).sum::<u64>() as f64;
+        vec![
+            ("deltamill_ticks_total".into(), self.ticks as f64),
+            ("deltamill_messages_received_total".into(), sum(|s| s.messages_received)),
+            ("deltamill_bytes_received_total".into(), sum(|s| s.bytes_received)),
+            ("deltamill_subscriptions".into(), self.subscriptions.len() as f64),
+            ("deltamill_objects".into(), self.objects.len() as f64),
+            ("deltamill_last_tick_timestamp_ms".into(), self.last_tick as f64),
+            ("deltamill_durable_timestamp_ms".into(), self.durable() as f64),
+        ]
+    }
+
+    /// Stops readers and writes out what has come.
+    fn shutdown(&mut self, queue: &Receiver<Command>) {
+        self.credits.close();
+        self.readers.clear();
+        if !self.pending.is_empty() {
+            self.tick();
+        }
+        let deadline = self.clock.instant() + Duration::from_secs(10);
+        while !self.undurable.is_empty() || self.view_groups_out > 0 {
+            match queue.recv_deadline(deadline) {
+                Ok(Command::TickDurable(time, result)) => self.tick_durable(time, result),
+                Ok(Command::ViewsDurable(..)) => self.view_groups_out = self.view_groups_out.saturating_sub(1),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        for (_, s) in std::mem::take(&mut self.subscriptions) {
+            let _ = s.to.try_send(Err(shutting_down()));
+        }
+        self.storage.clone().close();
+    }
+}
+
+/// The number of a collection's shard is that of its identity.
+pub(crate) fn shard_of(id: GlobalId) -> ShardId {
+    match id {
+        GlobalId::User(n) => ShardId(n),
+        other => unreachable!("{other} is not stored"),
+    }
+}
+
+/// The disk has failed us: what was said to be durable may not be. A restart replays what is.
+fn disk_failed(error: &str) -> ! {
+    tracing::error!(error, "the disk failed; the process ends, a restart goes on from what is durable");
+    eprintln!("deltamill: the disk failed: {error}");
+    std::process::exit(74);
+}

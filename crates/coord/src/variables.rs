@@ -1,0 +1,184 @@
+//! Session variables: what `SET` and `SHOW` know, with the defaults that Postgres clients expect.
+
+use std::collections::BTreeMap;
+
+use repr::SqlError;
+use repr::error::code;
+
+/// Name, default, whether a change is reported to the client (`ParameterStatus`).
+const VARIABLES: [(&str, &str, bool); 34] = [
+    ("allowed_cluster_replicas", "", false),
+    ("application_name", "", true),
+    ("auto_route_catalog_queries", "on", false),
+    ("bytea_output", "hex", false),
+    ("client_encoding", "UTF8", true),
+    ("client_min_messages", "notice", false),
+    ("cluster", "quickstart", false),
+    ("cluster_replica", "", false),
+    ("database", "materialize", false),
+    ("datestyle", "ISO, MDY", true),
+    ("default_transaction_isolation", "strict serializable", false),
+    ("default_transaction_read_only", "off", true),
+    ("emit_timestamp_notice", "off", false),
+    ("emit_trace_id_notice", "off", false),
+    ("extra_float_digits", "3", false),
+    ("failpoints", "omitted", false),
+    ("idle_in_transaction_session_timeout", "0", false),
+    ("in_hot_standby", "off", true),
+    ("integer_datetimes", "on", true),
+    ("intervalstyle", "postgres", true),
+    ("is_superuser", "on", true),
+    ("lock_timeout", "0", false),
+    ("max_identifier_length", "255", false),
+    ("max_query_result_size", "1GB", false),
+    ("real_time_recency", "off", false),
+    ("row_security", "on", false),
+    ("search_path", "public", true),
+    ("server_encoding", "UTF8", true),
+    ("server_version", "15.0", true),
+    ("server_version_num", "150000", false),
+    ("sql_safe_updates", "off", false),
+    ("standard_conforming_strings", "on", true),
+    ("statement_timeout", "0", false),
+    ("timezone", "UTC", true),
+];
+
+/// Variables that a statement cannot change.
+const READ_ONLY: [&str; 7] = [
+    "in_hot_standby",
+    "integer_datetimes",
+    "is_superuser",
+    "max_identifier_length",
+    "server_encoding",
+    "server_version",
+    "server_version_num",
+];
+
+/// One session's settings.
+#[derive(Clone, Debug, Default)]
+pub struct Variables {
+    set: BTreeMap<String, String>,
+}
+
+/// The names as Postgres spells them in `ParameterStatus`.
+fn reported_name(name: &str) -> &str {
+    match name {
+        "datestyle" => "DateStyle",
+        "intervalstyle" => "IntervalStyle",
+        "timezone" => "TimeZone",
+        other => other,
+    }
+}
+
+impl Variables {
+    /// The value now.
+    pub fn get(&self, name: &str) -> Result<String, SqlError> {
+        let name = canonical(name);
+        if let Some(value) = self.set.get(&name) {
+            return Ok(value.clone());
+        }
+        if let Some((_, default, _)) = VARIABLES.iter().find(|(n, ..)| *n == name) {
+            return Ok((*default).into());
+        }
+        match name.as_str() {
+            "transaction_isolation" => self.get("default_transaction_isolation"),
+            "transaction_read_only" => Ok("off".into()),
+            "session_authorization" => Ok("materialize".into()),
+            _ => Err(unrecognized(&name)),
+        }
+    }
+
+    /// Sets a value, or with none the default. Returns whether the client must be told, and under which name.
+    pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<Option<(String, String)>, SqlError> {
+        let name = canonical(name);
+        let Some((known, _, reported)) = VARIABLES.iter().find(|(n, ..)| *n == name) else {
+            // Names with a dot are the user's own, as in Postgres.
+            if name.contains('.') || name == "transaction_isolation" {
+                match value {
+                    Some(v) => self.set.insert(name, v.into()),
+                    None => self.set.remove(&name),
+                };
+                return Ok(None);
+            }
+            return Err(unrecognized(&name));
+        };
+        if READ_ONLY.contains(known) {
+            return Err(SqlError::new(
+                repr::SqlState::new("55P02"),
+                format!("parameter \"{name}\" cannot be changed"),
+            ));
+        }
+        let value = value.map(|v| check(known, v)).transpose()?;
+        match value {
+            Some(v) => self.set.insert(name.clone(), v),
+            None => self.set.remove(&name),
+        };
+        Ok(if *reported { Some((reported_name(&name).into(), self.get(&name)?)) } else { None })
+    }
+
+    /// What a client is told when it connects.
+    pub fn reported(&self) -> Vec<(String, String)> {
+        let reported = VARIABLES.iter().filter(|(.., reported)| *reported);
+        reported.filter_map(|(n, ..)| Some((reported_name(n).to_string(), self.get(n).ok()?))).collect()
+    }
+
+    /// All names and values, in order.
+    pub fn all(&self) -> Vec<(String, String)> {
+        VARIABLES.iter().filter_map(|(n, ..)| Some((n.to_string(), self.get(n).ok()?))).collect()
+    }
+
+    /// The database of names that give none.
+    pub fn database(&self) -> &str {
+        self.set.get("database").map_or(crate::catalog::DATABASE, String::as_str)
+    }
+
+    /// The schemas of names that give none.
+    pub fn search_path(&self) -> Vec<String> {
+        let path = self.get("search_path").unwrap_or_default();
+        path.split(',').map(|s| s.trim().trim_matches('"').to_string()).filter(|s| !s.is_empty()).collect()
+    }
+}
+
+fn canonical(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    match lower.as_str() {
+        "time zone" => "timezone".into(),
+        "schema" => "search_path".into(),
+        "names" => "client_encoding".into(),
+        "transaction isolation level" => "transaction_isolation".into(),
+        _ => lower,
+    }
+}
+
+fn unrecognized(name: &str) -> SqlError {
+    SqlError::new(code::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
+}
+
+/// Refuses values that have no meaning here.
+fn check(name: &str, value: &str) -> Result<String, SqlError> {
+    let invalid = |hint: &str| {
+        SqlError::new(
+            code::INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"{name}\": \"{value}\""),
+        )
+        .with_hint(hint.to_string())
+    };
+    match name {
+        "timezone" => match value.to_ascii_lowercase().as_str() {
+            "utc" | "gmt" | "+00:00" | "0" | "etc/utc" | "default" => Ok("UTC".into()),
+            _ => Err(invalid("Sessions run in UTC; use AT TIME ZONE in a query.")),
+        },
+        "client_encoding" => match value.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
+            "utf8" | "unicode" => Ok("UTF8".into()),
+            _ => Err(invalid("Only UTF8 is supported.")),
+        },
+        "standard_conforming_strings" => match value.to_ascii_lowercase().as_str() {
+            "on" | "true" | "1" => Ok("on".into()),
+            _ => Err(invalid("Only \"on\" is supported.")),
+        },
+        "datestyle" => Ok("ISO, MDY".into()),
+        "intervalstyle" => Ok("postgres".into()),
+        "bytea_output" if !value.eq_ignore_ascii_case("hex") => Err(invalid("Only \"hex\" is supported.")),
+        _ => Ok(value.into()),
+    }
+}

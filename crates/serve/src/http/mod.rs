@@ -1,0 +1,93 @@
+//! HTTP: health, metrics, SQL over JSON.
+//!
+//! | path | does |
+//! |---|---|
+//! | `GET /api/livez` | 200 while the process lives |
+//! | `GET /api/readyz` | 200 once statements are answered |
+//! | `GET /metrics` | figures in Prometheus' text form |
+//! | `POST /api/sql` | `{"query": "…"}` or `{"queries": [{"query": "…", "params": […]}]}` → `{"results": […]}` |
+//!
+//! No web page can reach `/api/sql`: it takes only `application/json` (which a page may not send across origins without
+//! being allowed to), only a loopback `Host`, and no foreign `Origin`.
+
+mod sql_api;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::{get, post};
+use coord::Handle;
+use tokio::net::TcpListener;
+
+/// A listener that serves HTTP.
+pub struct HttpServer {
+    listener: TcpListener,
+    handle: Handle,
+}
+
+impl HttpServer {
+    /// Binds the address. Only loopback addresses are taken: there is no authentication yet.
+    pub async fn bind(address: SocketAddr, handle: Handle) -> std::io::Result<HttpServer> {
+        loopback_only(address)?;
+        Ok(HttpServer { listener: TcpListener::bind(address).await?, handle })
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves for ever.
+    pub async fn run(self) {
+        let router = Router::new()
+            .route("/api/livez", get(|| async { "ok" }))
+            .route("/api/readyz", get(|| async { "ready" }))
+            .route("/metrics", get(metrics))
+            .route("/api/sql", post(sql_api::sql))
+            .with_state(self.handle);
+        if let Err(e) = axum::serve(self.listener, router).await {
+            tracing::error!(error = %e, "the HTTP server ended");
+        }
+    }
+}
+
+/// Refuses addresses that other machines can reach.
+pub(crate) fn loopback_only(address: SocketAddr) -> std::io::Result<()> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(std::io::Error::new(
+        std::io::ErrorKind::PermissionDenied,
+        format!("{address} is not a loopback address, and there is no authentication yet: bind 127.0.0.1 or [::1]"),
+    ))
+}
+
+async fn metrics(State(handle): State<Handle>) -> String {
+    let mut text = String::new();
+    for (name, value) in handle.metrics().await {
+        text.push_str(&format!("{name} {value}\n"));
+    }
+    text
+}
+
+/// Whether the request may come from a program on this machine, and not from a web page.
+pub(crate) fn local_request(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+    let host = text(header::HOST).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.contains(']') { host } else { name });
+    if !matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
+        return Err((StatusCode::FORBIDDEN, "the Host header must name this machine"));
+    }
+    if let Some(origin) = text(header::ORIGIN)
+        && origin.split_once("://").is_none_or(|(_, rest)| rest != host)
+    {
+        return Err((StatusCode::FORBIDDEN, "requests of web pages from elsewhere are refused"));
+    }
+    let json = text(header::CONTENT_TYPE).is_some_and(|t| t.split(';').next().unwrap_or_default().trim() == "application/json");
+    if !json {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"));
+    }
+    Ok(())
+}
