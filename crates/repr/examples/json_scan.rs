@@ -1,5 +1,6 @@
-//! How long the scanner takes per document: `json_scan FILE [ROUNDS]`, one document a line, with the paths of the
-//! six-view workload; also the parser, and the scanner for one whole object.
+//! How long the scanner takes per document: `json_scan FILE [ROUNDS] [WHAT]`, one document a line, with the paths of the
+//! six-view workload. Prints the fastest and the middle round of each measurement whose name begins with WHAT: `scan`
+//! (eight text slots), `scan+object` (and one whole object as jsonb), `utf8`, `parse`, `print`.
 
 use std::time::Instant;
 
@@ -10,67 +11,77 @@ fn path(text: &str, kind: SlotKind) -> SlotPath {
     SlotPath { steps: text.split('.').map(|k| Step::Key(k.into())).collect(), kind }
 }
 
+/// Runs `work` over all documents `rounds` times.
+fn measure(name: &str, what: &str, rounds: usize, documents: usize, mut work: impl FnMut() -> usize) {
+    if !name.starts_with(what) {
+        return;
+    }
+    let mut bytes = 0;
+    let mut times: Vec<usize> = (0..rounds.max(1))
+        .map(|_| {
+            let start = Instant::now();
+            bytes = work();
+            start.elapsed().as_nanos() as usize / documents
+        })
+        .collect();
+    times.sort_unstable();
+    let (least, middle) = (times[0], times[times.len() / 2]);
+    println!(
+        "{name:12} {least:5} ns a document at least, {middle:5} mostly, {:4} bytes each",
+        bytes / documents
+    );
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
-    let file = args.next().expect("usage: json_scan FILE [ROUNDS]");
-    let rounds: usize = args.next().map_or(5, |n| n.parse().expect("rounds are a number"));
+    let file = args.next().expect("usage: json_scan FILE [ROUNDS] [WHAT]");
+    let rounds: usize = args.next().map_or(9, |n| n.parse().expect("rounds are a number"));
+    let what = args.next().unwrap_or_default();
     let data = std::fs::read(&file).expect("the file is readable");
-    let lines: Vec<&[u8]> = data.split(|b| *b == b'\n').filter(|l| !l.is_empty()).collect();
+    let lines: Vec<&str> = data
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| std::str::from_utf8(l).expect("the file is UTF-8"))
+        .collect();
     let names = "type event userId timestamp messageId properties.revenue traits.plan traits.logins";
-    let paths: Vec<SlotPath> = names.split(' ').map(|p| path(p, SlotKind::Text)).collect();
-    let mut with_object = paths.clone();
-    with_object.push(path("context", SlotKind::Jsonb));
+    let mut paths: Vec<SlotPath> = names.split(' ').map(|p| path(p, SlotKind::Text)).collect();
 
-    for round in 0..rounds {
-        for (name, paths) in [("8 text slots", &paths), ("8 and context as jsonb", &with_object)] {
-            let mut scanner = Scanner::new(paths);
-            let mut columns = SlotColumn::for_paths(paths);
-            let start = Instant::now();
+    for name in ["scan", "scan+object"] {
+        let mut scanner = Scanner::new(&paths);
+        let mut columns = SlotColumn::for_paths(&paths);
+        measure(name, &what, rounds, lines.len(), || {
             let mut held = 0;
             for batch in lines.chunks(10_000) {
                 columns.iter_mut().for_each(SlotColumn::clear);
-                for line in batch {
-                    scanner.scan(line, &mut columns);
-                }
+                batch.iter().for_each(|line| scanner.scan(line.as_bytes(), &mut columns));
                 held += columns.iter().map(|c| c.byte_len()).sum::<usize>();
             }
-            let ns = start.elapsed().as_nanos() as usize / lines.len();
-            println!(
-                "{round} scan, {name}: {ns} ns a document, {} bytes held a document",
-                held / lines.len()
-            );
-        }
-        let start = Instant::now();
-        let valid = lines.iter().filter(|l| std::str::from_utf8(l).is_ok()).count();
-        println!(
-            "{round} UTF-8 alone: {} ns a document ({valid} valid)",
-            start.elapsed().as_nanos() as usize / lines.len()
-        );
-        let (mut arena, mut packed) = (Arena::new(), 0);
-        let start = Instant::now();
+            held
+        });
+        paths.push(path("context", SlotKind::Jsonb));
+    }
+    measure("utf8", &what, rounds, lines.len(), || {
+        lines.iter().filter_map(|l| Some(std::str::from_utf8(l.as_bytes()).ok()?.len())).sum()
+    });
+    let mut arena = Arena::new();
+    measure("parse", &what, rounds, lines.len(), || {
+        let mut packed = 0;
         for line in &lines {
-            if let Ok(j) = parse(std::str::from_utf8(line).expect("the file is UTF-8"), &arena) {
-                packed += j.jsonb().bytes().len();
-            }
+            packed += parse(line, &arena).map_or(0, |j| j.jsonb().bytes().len());
             arena.reset();
         }
-        let ns = start.elapsed().as_nanos() as usize / lines.len();
-        println!("{round} parse: {ns} ns a document, {} bytes each", packed / lines.len());
-        let arena2 = Arena::new();
-        let parsed: Vec<Jsonb<'_>> = lines
-            .iter()
-            .take(10_000)
-            .filter_map(|l| Some(parse(std::str::from_utf8(l).ok()?, &arena2).ok()?.jsonb()))
-            .collect();
-        let start = Instant::now();
-        let mut out = String::new();
+        packed
+    });
+    let arena = Arena::new();
+    let parsed: Vec<Jsonb<'_>> = lines.iter().filter_map(|l| Some(parse(l, &arena).ok()?.jsonb())).collect();
+    let mut out = String::new();
+    measure("print", &what, rounds, lines.len(), || {
         let mut printed = 0;
         for j in &parsed {
             out.clear();
             j.write_json(&mut out);
             printed += out.len();
         }
-        let ns = start.elapsed().as_nanos() as usize / parsed.len().max(1);
-        println!("{round} print: {ns} ns a document, {} bytes each", printed / parsed.len().max(1));
-    }
+        printed
+    });
 }

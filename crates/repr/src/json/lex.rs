@@ -23,7 +23,14 @@ const fn all(b: u8) -> u64 {
 
 /// The position of the first quote, backslash or control character from `at` on, or the end.
 #[inline]
-fn special(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn special(bytes: &[u8], at: usize) -> usize {
+    special_and_ascii(bytes, at).0
+}
+
+/// Also whether all bytes before it are ASCII; false is possible where it is only close by that they are not.
+#[inline(always)]
+fn special_and_ascii(bytes: &[u8], mut at: usize) -> (usize, bool) {
+    let mut seen = 0;
     while let Some(chunk) = bytes.get(at..).and_then(|b| b.first_chunk::<8>()) {
         let x = u64::from_le_bytes(*chunk);
         // In a byte below 0x80: x ^ 2 is below 0x21 for the quote (0x22) and for all below 0x20, and for them only. A
@@ -31,27 +38,34 @@ fn special(bytes: &[u8], mut at: usize) -> usize {
         let quote_or_control = (x ^ all(2)).wrapping_sub(all(0x21));
         let backslash = (x ^ all(b'\\')).wrapping_sub(all(1));
         let found = (quote_or_control | backslash) & !x & all(0x80);
+        seen |= x;
         if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+            return (at + (found.trailing_zeros() / 8) as usize, seen & all(0x80) == 0);
         }
         at += 8;
     }
     while let Some(b) = bytes.get(at) {
         if matches!(b, b'"' | b'\\' | 0..0x20) {
-            return at;
+            break;
         }
+        seen |= u64::from(*b);
         at += 1;
     }
-    at
+    (at, seen & all(0x80) == 0)
 }
 
-/// A string, from behind its opening quote to behind the closing one, and whether it has escapes.
-#[inline]
-pub(super) fn string(bytes: &[u8], at: usize) -> Option<(usize, bool)> {
-    let end = special(bytes, at);
+/// A string, from behind its opening quote to behind the closing one, and whether it has escapes. If `CHECK`, it must
+/// be UTF-8; otherwise the caller knows that it is.
+#[inline(always)]
+pub(super) fn string<const CHECK: bool>(bytes: &[u8], at: usize) -> Option<(usize, bool)> {
+    let (end, ascii) = special_and_ascii(bytes, at);
     match bytes.get(end) {
-        Some(b'"') => Some((end + 1, false)),
-        Some(b'\\') => string_with_escapes(bytes, end).map(|end| (end, true)),
+        Some(b'"') if ascii || !CHECK => Some((end + 1, false)),
+        Some(b'"') => std::str::from_utf8(&bytes[at..end]).ok().map(|_| (end + 1, false)),
+        Some(b'\\') => {
+            let end = string_with_escapes(bytes, end)?;
+            (!CHECK || std::str::from_utf8(&bytes[at..end]).is_ok()).then_some((end, true))
+        }
         _ => None,
     }
 }
@@ -182,7 +196,7 @@ pub(super) fn skip(bytes: &[u8], mut at: usize, depth: usize) -> Option<usize> {
     let mut level = depth;
     'value: loop {
         match *bytes.get(at)? {
-            b'"' => at = string(bytes, at + 1)?.0,
+            b'"' => at = string::<true>(bytes, at + 1)?.0,
             b'-' | b'0'..=b'9' => at = number(bytes, at)?.0,
             open @ (b'{' | b'[') => {
                 if level == MAX_DEPTH {
@@ -236,7 +250,7 @@ fn skip_key(bytes: &[u8], at: usize) -> Option<usize> {
     if bytes.get(at) != Some(&b'"') {
         return None;
     }
-    let at = white(bytes, string(bytes, at + 1)?.0);
+    let at = white(bytes, string::<true>(bytes, at + 1)?.0);
     (bytes.get(at) == Some(&b':')).then(|| white(bytes, at + 1))
 }
 

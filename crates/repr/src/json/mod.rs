@@ -18,8 +18,8 @@
 //!     one compare    skipped   one compare                             one compare  a span for slot 0
 //! ```
 //!
-//! 1. *One pass over the bytes.* UTF-8 is checked once for the whole document. Strings are searched for their end eight
-//!    bytes at a time. Of a wanted value only the span is kept; at the end of the document, and only if all of it is
+//! 1. *One pass over the bytes.* Strings are searched for their end eight bytes at a time, and their UTF-8 is checked if
+//!    that search saw more than ASCII; outside of strings there is nothing else. Of a wanted value only the span is kept; at the end of the document, and only if all of it is
 //!    valid, spans become entries of columns: so the last of equal keys wins, and a bad document leaves nothing behind.
 //! 2. *Predicted keys.* From the end of a value to the start of the next, the text (`,"context":`, with whatever white
 //!    space) is mostly what followed last time. Each key remembers up to four such texts; a guess is confirmed by one
@@ -40,6 +40,7 @@ use crate::jsonb::Builder;
 use crate::{Arena, Datum, EvalError, Jsonb};
 
 pub use column::SlotColumn;
+pub(crate) use lex::special;
 pub use scan::Scanner;
 
 /// Parses one JSON document into the packed form, kept in `arena`.
@@ -47,7 +48,7 @@ pub use scan::Scanner;
 /// Errors: 22P02 on bad syntax and lone surrogates, 22P05 for `\u0000`, 22003 for numbers that a numeric cannot hold
 /// exactly, 54001 beyond [`crate::jsonb::MAX_DEPTH`] levels. Details have the byte offset.
 pub fn parse<'a>(text: &str, arena: &'a Arena) -> Result<Datum<'a>, EvalError> {
-    let mut b = Builder::default();
+    let mut b = Builder::with_capacity(text.len());
     pack::document(text, &mut b)?;
     Ok(Datum::Jsonb(Jsonb::new(arena.bytes(b.packed()))))
 }

@@ -119,7 +119,8 @@ fn string(
     put: impl FnOnce(&str),
 ) -> Result<usize, (Fault, usize)> {
     let bytes = text.as_bytes();
-    let (end, escaped) = lex::string(bytes, at + 1).ok_or_else(|| lex::string_fault(bytes, at + 1))?;
+    let (end, escaped) =
+        lex::string::<false>(bytes, at + 1).ok_or_else(|| lex::string_fault(bytes, at + 1))?;
     let inside = &text[at + 1..end - 1];
     if escaped {
         scratch.clear();

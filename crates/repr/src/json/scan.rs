@@ -44,9 +44,10 @@ impl Scanner {
         debug_assert_eq!(columns.len(), self.paths.len());
         // What is wanted whole is parsed at once. Spans are 32 bits wide.
         let simple = self.tree.nodes.len() == 1 || document.len() > u32::MAX as usize;
-        match std::str::from_utf8(document) {
-            Ok(text) if !simple && self.read(text).is_some() => self.emit(text, columns),
-            _ => self.scan_whole(document, columns),
+        if simple || self.read(document).is_none() {
+            self.scan_whole(document, columns)
+        } else {
+            self.emit(document, columns)
         }
     }
 
@@ -71,8 +72,7 @@ impl Scanner {
 
     /// Finds the spans of what is wanted; none unless the document is plainly valid.
     #[inline]
-    pub(super) fn read(&mut self, text: &str) -> Option<()> {
-        let bytes = text.as_bytes();
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Option<()> {
         self.found[0] = Found::default();
         let mut reader =
             Reader { bytes, tree: &self.tree, learned: &mut self.learned, found: &mut self.found };
@@ -81,33 +81,46 @@ impl Scanner {
     }
 
     /// Appends what was found to the columns.
-    fn emit(&mut self, text: &str, columns: &mut [SlotColumn]) {
+    fn emit(&mut self, document: &[u8], columns: &mut [SlotColumn]) {
         for ((node, path), column) in self.tree.slots.iter().zip(&self.paths).zip(columns) {
-            let Found { what, start, end } = self.found.get(*node as usize).copied().unwrap_or_default();
-            let span = &text[start as usize..end as usize];
-            let put = match path.kind {
-                SlotKind::Text => emit_text(what, span, column, &mut self.builder),
-                SlotKind::Jsonb => emit_jsonb(what, text, start as usize, column, &mut self.builder),
-            };
-            if let Err(e) = put {
+            let found = self.found.get(*node as usize).copied().unwrap_or_default();
+            if found.what == What::Absent {
+                column.push_null();
+            } else if let Err(e) = match path.kind {
+                SlotKind::Text => emit_text(document, found, column, &mut self.builder),
+                SlotKind::Jsonb => emit_jsonb(document, found, column, &mut self.builder),
+            } {
                 column.push_error(e);
             }
         }
     }
 }
 
+/// A part of a document that was read, as text.
 #[inline]
-fn emit_text(what: What, span: &str, column: &mut SlotColumn, b: &mut Builder) -> Result<(), EvalError> {
-    match what {
+fn span(document: &[u8], start: u32, end: u32) -> Result<&str, EvalError> {
+    let bytes = &document[start as usize..end as usize];
+    std::str::from_utf8(bytes).or_else(|_| super::decode_utf8(bytes))
+}
+
+#[inline]
+fn emit_text(
+    document: &[u8],
+    found: Found,
+    column: &mut SlotColumn,
+    b: &mut Builder,
+) -> Result<(), EvalError> {
+    let text = span(document, found.start, found.end)?;
+    match found.what {
         What::Absent | What::Null => {
             column.push_null();
             return Ok(());
         }
-        What::Text => column.text.push_str(span),
-        What::Escaped => lex::unescape(span, &mut column.text),
+        What::Text | What::Word => column.text.push_str(text),
+        What::Escaped => lex::unescape(text, &mut column.text),
         What::Packed => {
             b.clear();
-            pack::document(span, b)?;
+            pack::document(text, b)?;
             Jsonb::new(b.packed()).write_json(&mut column.text);
         }
     }
@@ -116,30 +129,25 @@ fn emit_text(what: What, span: &str, column: &mut SlotColumn, b: &mut Builder) -
 }
 
 fn emit_jsonb(
-    what: What,
-    text: &str,
-    start: usize,
+    document: &[u8],
+    found: Found,
     column: &mut SlotColumn,
     b: &mut Builder,
 ) -> Result<(), EvalError> {
-    let start = match what {
-        What::Absent => {
-            column.push_null();
-            return Ok(());
-        }
-        // Spans of strings leave the quotes out; text that is no string stands for itself.
-        What::Text | What::Escaped if text.as_bytes().get(start.wrapping_sub(1)) == Some(&b'"') => start - 1,
-        _ => start,
+    let text = match found.what {
+        // With its quotes.
+        What::Text | What::Escaped => span(document, found.start - 1, found.end + 1)?,
+        _ => span(document, found.start, found.end)?,
     };
     let length = column.bytes.len();
     b.clear();
     b.swap(&mut column.bytes);
-    let packed = pack::value(text, start, b);
+    let packed = pack::document(text, b);
     if packed.is_err() {
         b.abandon(length);
     }
     b.swap(&mut column.bytes);
-    packed.map_err(|(fault, at)| lex::error(text, fault, at))?;
+    packed?;
     column.push_value();
     Ok(())
 }
@@ -159,8 +167,10 @@ enum What {
     Absent,
     /// JSON null.
     Null,
-    /// The span is the text: the inside of a string, a number as it is printed, true or false.
+    /// The span is the inside of a string without escapes.
     Text,
+    /// The span is true, false, or a number as it is printed.
+    Word,
     /// The span is the inside of a string with escapes.
     Escaped,
     /// The text must be made from the packed form.
@@ -449,7 +459,7 @@ impl Reader<'_> {
         }
         let (what, start, inner_end, end) = match *bytes.get(at)? {
             b'"' => {
-                let (end, escaped) = lex::string(bytes, at + 1)?;
+                let (end, escaped) = lex::string::<true>(bytes, at + 1)?;
                 (if escaped { What::Escaped } else { What::Text }, at + 1, end - 1, end)
             }
             b'{' => {
@@ -462,13 +472,13 @@ impl Reader<'_> {
             }
             b'-' | b'0'..=b'9' => {
                 let (end, canonical) = lex::number(bytes, at)?;
-                (if canonical { What::Text } else { What::Packed }, at, end, end)
+                (if canonical { What::Word } else { What::Packed }, at, end, end)
             }
             // A guessed key may be followed by more white space than the one it was learned from.
             b' ' | b'\n' | b'\t' | b'\r' => return self.value(lex::white(bytes, at), place, node, depth),
             first => {
                 let end = lex::literal(bytes, at)?;
-                (if first == b'n' { What::Null } else { What::Text }, at, end, end)
+                (if first == b'n' { What::Null } else { What::Word }, at, end, end)
             }
         };
         if node != NONE {
@@ -504,7 +514,11 @@ impl Reader<'_> {
                     Member::Value(value, key, child) => (value, key, child),
                 },
             };
-            at = self.value(value, key, child, depth + 1)?;
+            at = match bytes.get(value) {
+                // Most members by far, so without the call.
+                Some(b'"') if child == NONE => lex::string::<true>(bytes, value + 1)?.0,
+                _ => self.value(value, key, child, depth + 1)?,
+            };
             if bytes.get(at) == Some(&b'}') {
                 return Some(at + 1);
             }
@@ -542,7 +556,7 @@ impl Reader<'_> {
         if bytes.get(at) != Some(&b'"') {
             return None;
         }
-        let (end, escaped) = lex::string(bytes, at + 1)?;
+        let (end, escaped) = lex::string::<true>(bytes, at + 1)?;
         let inside = &bytes[at + 1..end - 1];
         at = lex::white(bytes, end);
         if bytes.get(at) != Some(&b':') {

@@ -46,6 +46,16 @@ impl Builder {
         Builder { out, ..Builder::default() }
     }
 
+    /// For a value of about this many bytes.
+    pub fn with_capacity(bytes: usize) -> Builder {
+        Builder {
+            out: Vec::with_capacity(bytes),
+            open: Vec::with_capacity(16),
+            entries: Vec::with_capacity(64),
+            ..Builder::default()
+        }
+    }
+
     /// Exchanges the output and keeps all other memory.
     pub(crate) fn swap(&mut self, out: &mut Vec<u8>) {
         std::mem::swap(&mut self.out, out);
@@ -151,10 +161,10 @@ impl Builder {
         put_len(&mut self.out, key.len());
         let at = self.out.len();
         self.out.extend_from_slice(key.as_bytes());
-        if let Some(open) = self.open.last_mut() {
-            if let [.., last] = &self.entries[open.entries..] {
-                open.rising &= self.out[last.key..last.key_end] < *key.as_bytes();
-            }
+        if let Some(open) = self.open.last_mut()
+            && let [.., last] = &self.entries[open.entries..]
+        {
+            open.rising &= self.out[last.key..last.key_end] < *key.as_bytes();
         }
         self.entries.push(Entry { start, key: at, key_end: self.out.len(), end: 0 });
     }

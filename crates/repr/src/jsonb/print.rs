@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Elements, Entries, Jsonb, JsonbValue};
+use crate::json::special;
 
 enum Level<'a> {
     Array(Elements<'a>),
@@ -100,30 +101,28 @@ impl fmt::Debug for Jsonb<'_> {
 /// Appends a string in quotes, with escapes for quotes, backslashes and control characters only.
 pub fn write_string(s: &str, out: &mut String) {
     out.push('"');
+    let bytes = s.as_bytes();
     let mut done = 0;
-    for (i, b) in s.bytes().enumerate() {
-        let short = match b {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            8 => "\\b",
-            12 => "\\f",
-            0..0x20 => "",
-            _ => continue,
-        };
-        out.push_str(&s[done..i]);
-        done = i + 1;
-        if short.is_empty() {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            out.push_str("\\u00");
-            out.push(HEX[usize::from(b >> 4)].into());
-            out.push(HEX[usize::from(b & 15)].into());
-        } else {
-            out.push_str(short);
+    loop {
+        let at = special(bytes, done);
+        out.push_str(&s[done..at]);
+        let Some(b) = bytes.get(at) else { break };
+        done = at + 1;
+        match b {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            8 => out.push_str("\\b"),
+            12 => out.push_str("\\f"),
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.push_str("\\u00");
+                out.push(HEX[usize::from(b >> 4)].into());
+                out.push(HEX[usize::from(b & 15)].into());
+            }
         }
     }
-    out.push_str(&s[done..]);
     out.push('"');
 }
