@@ -207,6 +207,12 @@ impl Mfp {
         plan.filter(waiting).map(self.maps[done..].iter().cloned()).project(self.project)
     }
 
+    /// As a plan over `input` in the form that the optimizer works on: conditions first, everything written out over
+    /// the input's columns unless it is very long, nothing shared.
+    pub(crate) fn into_written_out(self, input: RelationExpr) -> RelationExpr {
+        Roots::of(&self).into_plan(input)
+    }
+
     /// Whether it changes nothing.
     pub fn is_identity(&self) -> bool {
         self.maps.is_empty() && self.filters.is_empty() && self.project.iter().copied().eq(0..self.arity)
@@ -353,6 +359,48 @@ impl Roots {
         let filters = mfp.filters.iter().map(|f| write_out(&f.1, &values)).collect();
         let outputs = mfp.project.iter().map(|c| values[*c].clone()).collect();
         Roots { arity: mfp.arity, filters, outputs, shared }
+    }
+
+    fn into_plan(mut self, input: RelationExpr) -> RelationExpr {
+        let arity = self.arity;
+        // Of what is shared only what is used, in its order.
+        let mut used = BTreeSet::new();
+        self.filters.iter().chain(&self.outputs).for_each(|e| walk::add_columns(e, &mut used));
+        for (i, e) in self.shared.iter().enumerate().rev() {
+            if used.contains(&(arity + i)) {
+                walk::add_columns(e, &mut used);
+            }
+        }
+        let place: Vec<usize> = used.range(arity..).copied().collect();
+        let to = |c: usize| place.binary_search(&c).map_or(c, |i| arity + i);
+        let mut shared: Vec<ScalarExpr> = place.iter().map(|c| self.shared[c - arity].clone()).collect();
+        let all = self.filters.iter_mut().chain(&mut self.outputs).chain(&mut shared);
+        all.for_each(|e| e.map_columns(&mut |c| to(c)));
+
+        let mut seen = BTreeSet::new();
+        self.filters.retain(|f| !f.is_literal_true() && seen.insert(f.clone()));
+        let (early, late): (Vec<_>, Vec<_>) =
+            self.filters.into_iter().partition(|f| f.columns().last().is_none_or(|c| *c < arity));
+        let mut maps = vec![];
+        let width = arity + shared.len();
+        let column = |e: ScalarExpr| match e {
+            ScalarExpr::Column(c) => c,
+            e => {
+                width
+                    + maps.iter().position(|m| *m == e).unwrap_or_else(|| {
+                        maps.push(e);
+                        maps.len() - 1
+                    })
+            }
+        };
+        let project: Vec<usize> = self.outputs.into_iter().map(column).collect();
+        let mut plan = input.filter(early);
+        if late.is_empty() {
+            plan = plan.map(shared.into_iter().chain(maps));
+        } else {
+            plan = plan.map(shared).filter(late).map(maps);
+        }
+        plan.project(project)
     }
 
     fn build(mut self) -> Mfp {

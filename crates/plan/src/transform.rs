@@ -1,8 +1,0 @@
-//! The optimizer: small named passes.
-
-use crate::RelationExpr;
-
-/// Runs all passes.
-pub fn optimize(plan: RelationExpr) -> RelationExpr {
-    plan
-}
