@@ -995,11 +995,12 @@ impl State {
     pub(crate) fn start_reader(&mut self, id: GlobalId, stored: BTreeMap<i32, i64>) {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
+        let config = self.source_config(id);
         let status = self.statuses.entry(id).or_default();
         status.committed = stored.clone();
         status.status = "starting".into();
         status.since = self.clock.now();
-        let config = match self.source_config(id) {
+        let config = match config {
             Ok(config) => config,
             Err(e) => {
                 status.status = "stalled".into();

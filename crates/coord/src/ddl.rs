@@ -173,7 +173,7 @@ impl State {
             Run::View { relation, types } => {
                 let fingerprint = fingerprint(&relation);
                 let stateless = is_stateless(&relation);
-                let append_only = relation.is_monotonic(&|id| self.is_append_only(id));
+                let append_only = relation.monotonic(&|id| self.is_append_only(id));
                 self.dataflows.send(dataflow::Command::CreateCollection { id, typ: types, append_only, origin: None });
                 let same = record.fingerprint.as_ref() == Some(&fingerprint);
                 let resume_after = recovered.filter(|_| stateless && same).map(|upper| upper.saturating_sub(1));
@@ -390,21 +390,21 @@ enum Run {
     Index { on: GlobalId, key: Vec<plan::ScalarExpr>, relation: RelationExpr },
 }
 
-/// The raw records of the source itself, in its definition.
+/// The raw records of the source itself, in its definition: a query without joins.
 fn replace_raw(definition: &mut HirRelationExpr, raw: GlobalId) {
-    definition.visit_mut(&mut |r| {
-        if let HirRelationExpr::Get { id, .. } = r
-            && *id == RAW_SELF
-        {
-            *id = raw;
-        }
-    });
+    match definition {
+        HirRelationExpr::Get { id, .. } if *id == RAW_SELF => *id = raw,
+        HirRelationExpr::Project { input, .. }
+        | HirRelationExpr::Map { input, .. }
+        | HirRelationExpr::Filter { input, .. } => replace_raw(input, raw),
+        _ => {}
+    }
 }
 
 /// Whether each output row depends on one input row only, so that stored output can be continued without its history.
 fn is_stateless(relation: &RelationExpr) -> bool {
     let mut stateless = true;
-    relation.visit(&mut |r| {
+    relation.visit_pre(&mut |r| {
         stateless &= !matches!(
             r,
             RelationExpr::Join { .. }

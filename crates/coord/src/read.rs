@@ -41,7 +41,7 @@ pub(crate) fn route(relation: &RelationExpr, objects: &BTreeMap<GlobalId, Object
         if let ObjectKind::Index { on, key } = &object.kind
             && on == id
         {
-            let keys = mfp.literal_keys(key);
+            let keys = literal_keys(&mfp, key);
             let better = by_index.is_none() || keys.is_some();
             if better {
                 by_index = Some((*index, keys));
@@ -59,17 +59,42 @@ pub(crate) fn route(relation: &RelationExpr, objects: &BTreeMap<GlobalId, Object
     }
 }
 
+/// The keys that the filters leave, if they fix every part of the key.
+fn literal_keys(mfp: &Mfp, key: &[ScalarExpr]) -> Option<Vec<Row>> {
+    let mut row = Row::default();
+    for part in key {
+        let fixed = mfp.filters.iter().find_map(|(_, filter)| {
+            let mut filter = filter.clone();
+            // Computed columns stand for their expressions; those may use earlier ones.
+            while filter.columns().iter().any(|c| *c >= mfp.arity) {
+                filter.substitute(&mut |c| c.checked_sub(mfp.arity).map(|i| mfp.maps[i].clone()));
+            }
+            let ScalarExpr::Call { func, args, .. } = &filter else { return None };
+            let literal = match (func.0.id == plan::func::ids::EQ, args.as_slice()) {
+                (true, [a, b]) if a == part => b,
+                (true, [a, b]) if b == part => a,
+                _ => return None,
+            };
+            literal.as_literal().filter(|d| !d.is_null()).map(|d| Row::pack([d]))
+        })?;
+        row.extend_packed(fixed.as_ref());
+    }
+    Some(vec![row])
+}
+
 /// Whether the query uses the time at which it runs.
 pub(crate) fn wants_now(relation: &RelationExpr) -> bool {
     let mut found = false;
-    relation.visit_scalars(&mut |s| s.visit(&mut |e| found |= matches!(e, ScalarExpr::Context(Context::MzNow))));
+    relation.visit_pre(&mut |r| {
+        r.for_each_scalar(&mut |s| s.walk(&mut |e| found |= matches!(e, ScalarExpr::Context(Context::MzNow))))
+    });
     found
 }
 
 /// Puts the time in the place of `mz_now()`.
 pub(crate) fn replace_mz_now(relation: &mut RelationExpr, time: Timestamp) {
     relation.visit_scalars_mut(&mut |s| {
-        s.visit_mut(&mut |e| {
+        s.walk_mut(&mut |e| {
             if matches!(e, ScalarExpr::Context(Context::MzNow)) {
                 *e = ScalarExpr::literal(Datum::MzTimestamp(time), ScalarType::MzTimestamp);
             }
@@ -80,7 +105,7 @@ pub(crate) fn replace_mz_now(relation: &mut RelationExpr, time: Timestamp) {
 /// Puts the rows of built-in relations in the place of their names.
 pub(crate) fn fill_built_in(relation: &mut RelationExpr, state: &introspection::State<'_>) {
     let mut builtins = None;
-    relation.visit_mut(&mut |r| {
+    relation.visit_pre_mut(&mut |r| {
         let RelationExpr::Get { id, typ } = r else { return };
         let rows = match id {
             GlobalId::System(n) => {

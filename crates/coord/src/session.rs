@@ -718,7 +718,7 @@ impl Session {
         let mut changed = false;
         let mut failed = None;
         relation.visit_scalars_mut(&mut |s| {
-            s.visit_mut(&mut |e| match self.bound(e, parameters) {
+            s.walk_mut(&mut |e| match self.bound(e, parameters) {
                 Ok(None) => {}
                 Ok(Some(literal)) => {
                     *e = literal;
@@ -780,7 +780,7 @@ impl Session {
     fn constant_time(&self, e: &ScalarExpr, parameters: &[Row]) -> Result<Timestamp, SqlError> {
         let mut e = e.clone();
         let mut failed = None;
-        e.visit_mut(&mut |e| match self.bound(e, parameters) {
+        e.walk_mut(&mut |e| match self.bound(e, parameters) {
             Ok(Some(literal)) => *e = literal,
             Ok(None) => {}
             Err(error) => failed = Some(error),

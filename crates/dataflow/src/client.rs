@@ -19,7 +19,8 @@ pub(crate) enum Message {
 /// Channels to the workers, and their threads.
 pub(crate) struct Workers {
     senders: Vec<(Sender<Message>, std::thread::Thread)>,
-    guards: Option<WorkerGuards<()>>,
+    /// Behind a lock only so that commands can be sent from several threads.
+    guards: Mutex<Option<WorkerGuards<()>>>,
 }
 
 /// How much of a spine's merging an idle worker does at a time, in rows: it settles to few batches without slowing loads.
@@ -44,7 +45,7 @@ impl Dataflows {
         .expect("worker threads start");
         let threads = guards.guards().iter().map(|g| g.thread().clone());
         let senders = senders.into_iter().zip(threads).collect();
-        Dataflows(Workers { senders, guards: Some(guards) })
+        Dataflows(Workers { senders, guards: Mutex::new(Some(guards)) })
     }
 
     /// Passes a command to all workers and wakes them. Never blocks.
@@ -67,7 +68,7 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.send(|| Message::Quit);
-        if let Some(guards) = self.guards.take() {
+        if let Some(guards) = self.guards.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             guards.join().into_iter().for_each(drop);
         }
     }

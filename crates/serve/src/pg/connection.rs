@@ -298,7 +298,7 @@ impl Connection {
     async fn simple_query(&mut self, text: &str) -> Result<(), Stop> {
         let statements = self.session.parse(text).await?;
         if statements.is_empty() {
-            encode::message(&mut self.output.buffer, &EmptyQueryResponse);
+            encode::message(&mut self.output.buffer, &EmptyQueryResponse::new());
             return Ok(());
         }
         let formats = Formats::new(vec![]);
@@ -318,7 +318,7 @@ impl Connection {
             };
             self.report();
             match outcome {
-                Outcome::Empty => encode::message(&mut self.output.buffer, &EmptyQueryResponse),
+                Outcome::Empty => encode::message(&mut self.output.buffer, &EmptyQueryResponse::new()),
                 Outcome::Done(tag) => encode::message(&mut self.output.buffer, &CommandComplete::new(tag)),
                 Outcome::Rows { tag, rows } => {
                     encode::row_description(&mut self.output.buffer, &rows.desc, &formats);
@@ -455,7 +455,7 @@ impl Connection {
                 } else {
                     self.portals.remove(&name);
                 }
-                encode::message(&mut self.output.buffer, &CloseComplete);
+                encode::message(&mut self.output.buffer, &CloseComplete::new());
                 Ok(())
             }
             // What is left of a COPY that has failed.
@@ -484,7 +484,7 @@ impl Connection {
         let work = session.prepare(statement, types);
         let prepared = interruptible(&mut self.reader, &self.cancelled, work).await??;
         self.statements.insert(name, prepared);
-        encode::message(&mut self.output.buffer, &ParseComplete);
+        encode::message(&mut self.output.buffer, &ParseComplete::new());
         Ok(())
     }
 
@@ -538,7 +538,7 @@ impl Connection {
         }
         let formats = Formats::new(bind.result_column_format_codes);
         self.portals.insert(portal_name, Portal { prepared, parameters, formats, running: None, done: false });
-        encode::message(&mut self.output.buffer, &BindComplete);
+        encode::message(&mut self.output.buffer, &BindComplete::new());
         Ok(())
     }
 
@@ -556,7 +556,7 @@ impl Connection {
         };
         match columns {
             Some(desc) => encode::row_description(&mut self.output.buffer, &desc, &formats),
-            None => encode::message(&mut self.output.buffer, &NoData),
+            None => encode::message(&mut self.output.buffer, &NoData::new()),
         }
         Ok(())
     }
@@ -581,7 +581,7 @@ impl Connection {
             match outcome {
                 Outcome::Empty => {
                     portal.done = true;
-                    encode::message(&mut self.output.buffer, &EmptyQueryResponse);
+                    encode::message(&mut self.output.buffer, &EmptyQueryResponse::new());
                     return Ok(());
                 }
                 Outcome::Done(tag) => {
@@ -609,7 +609,7 @@ impl Connection {
         let tag = running.tag;
         let count = self.send_rows(running, &portal.formats, limit).await?;
         if count == limit && !(running.ended && running.buffer.is_empty()) {
-            encode::message(&mut self.output.buffer, &PortalSuspended);
+            encode::message(&mut self.output.buffer, &PortalSuspended::new());
         } else {
             portal.running = None;
             portal.done = true;

@@ -169,7 +169,7 @@ fn check(kind: u8, body: &[u8]) -> Result<(), SqlError> {
                 match length {
                     -1 => {}
                     n if n < -1 => return Err(violation("invalid parameter length in Bind message")),
-                    n => walk.skip(n as usize)?,
+                    n => drop(walk.skip(n as usize)?),
                 }
             }
             let formats = walk.u16()?;

@@ -605,7 +605,7 @@ pub(crate) fn interval(option: &WithOption) -> Result<Duration, SqlError> {
 
 /// An interval of no months as a span of time.
 pub(crate) fn duration(value: &str) -> Option<Duration> {
-    let interval = repr::Interval::parse(value).ok()?;
+    let interval = repr::time::parse_interval(value).ok()?;
     let micros = i64::from(interval.days).checked_mul(86_400_000_000)?.checked_add(interval.micros)?;
     if interval.months != 0 { None } else { Some(Duration::from_micros(u64::try_from(micros).ok()?)) }
 }
