@@ -10,6 +10,7 @@
 //! | [`row`] | the packed encoding: `Row`, `RowRef`, `RowBlock`, `Arena` |
 //! | [`types`] | `ScalarType`, `ColumnType`, `RelationDesc`, Postgres type oids |
 //! | [`numeric`] | exact decimals of 39 digits |
+//! | [`range`] | the canonical form of ranges |
 //! | [`jsonb`] | the packed form of JSON, its access paths |
 //! | [`json`] | JSON text: the parser, the path scanner, the printer |
 //! | [`time`] | dates, times, intervals: text and arithmetic |
@@ -23,6 +24,7 @@ pub mod error;
 pub mod json;
 pub mod jsonb;
 pub mod numeric;
+pub mod range;
 pub mod row;
 pub mod text;
 pub mod time;
