@@ -73,6 +73,9 @@ impl Scanner {
     /// Finds the spans of what is wanted; none unless the document is plainly valid.
     #[inline]
     pub(super) fn read(&mut self, bytes: &[u8]) -> Option<()> {
+        if self.learned.misses > MISSES {
+            self.learned = Learned::new();
+        }
         self.found[0] = Found::default();
         let mut reader =
             Reader { bytes, tree: &self.tree, learned: &mut self.learned, found: &mut self.found };
@@ -249,8 +252,10 @@ const PATTERN: usize = 32;
 const GUESSES: usize = 4;
 /// How many keys are learned in one object, so that a map with data in its keys leaves room for others.
 const PLACE_KEYS: u16 = 128;
-/// How many keys are learned in all.
-const KEYS: usize = 4096;
+/// How many keys are learned in all; few in tests, so that they get there.
+const KEYS: usize = if cfg!(test) { 600 } else { 4096 };
+/// After how many keys that found no room all is learned anew, for streams whose documents change over time.
+const MISSES: u32 = if cfg!(test) { 2_000 } else { 1 << 20 };
 /// How deep what nobody wants is learned; below, it is skipped without recursion.
 const LEARNED_DEPTH: usize = 16;
 
@@ -260,6 +265,8 @@ struct Learned {
     keys: Vec<Key>,
     /// From the hash of place and pattern to the key.
     index: HashMap<u64, u32, Plain>,
+    /// How many keys found no room.
+    misses: u32,
     hasher: ahash::RandomState,
 }
 
@@ -276,10 +283,8 @@ struct Key {
     place: u32,
     /// The node of the value.
     node: u32,
-    /// The keys that may come next in the same object.
-    next: [u32; GUESSES],
-    /// The keys that may come first if the value is an object.
-    first: [u32; GUESSES],
+    /// The keys that may come next in the same object, and those that may come first if the value is an object.
+    after: [[u32; GUESSES]; 2],
     /// The place of elements if the value is an array.
     element: u32,
 }
@@ -317,8 +322,7 @@ impl Key {
             children: 0,
             place,
             node,
-            next: [NONE; GUESSES],
-            first: [NONE; GUESSES],
+            after: [[NONE; GUESSES]; 2],
             element: NONE,
         }
     }
@@ -349,6 +353,7 @@ impl Learned {
         Learned {
             keys: vec![Key::new(b"", NONE, ROOT)],
             index: HashMap::default(),
+            misses: 0,
             // Fixed, so that two runs learn the same.
             hasher: ahash::RandomState::with_seeds(1, 2, 3, 4),
         }
@@ -374,7 +379,11 @@ impl Learned {
                 && known.pattern == Key::new(pattern, place, NONE).pattern;
             return if same { id } else { NONE };
         }
-        if self.keys[place as usize].children >= PLACE_KEYS || self.keys.len() >= KEYS {
+        if self.keys.len() >= KEYS {
+            self.misses += 1;
+            return NONE;
+        }
+        if self.keys[place as usize].children >= PLACE_KEYS {
             return NONE;
         }
         self.keys[place as usize].children += 1;
@@ -401,7 +410,7 @@ impl Learned {
         if key == NONE {
             return;
         }
-        let guesses = if first { &mut previous.first } else { &mut previous.next };
+        let guesses = &mut previous.after[usize::from(first)];
         let free = guesses.iter().position(|g| *g == NONE || *g == key).unwrap_or(GUESSES - 1);
         guesses[free] = key;
     }
@@ -497,13 +506,19 @@ impl Reader<'_> {
         let bytes = self.bytes;
         let mut at = at;
         let (mut previous, mut first) = (place, true);
-        let mut guesses = self.learned.keys.get(place as usize).map_or([NONE; GUESSES], |k| k.first);
         loop {
             let mut guess = None;
-            for id in guesses {
-                let Some(key) = self.learned.keys.get(id as usize) else { break };
+            for i in 0..GUESSES {
+                let keys = &self.learned.keys;
+                let Some(before) = keys.get(previous as usize) else { break };
+                let id = before.after[usize::from(first)][i];
+                let Some(key) = keys.get(id as usize) else { break };
                 if key.matches(bytes, at) {
                     guess = Some((at + usize::from(key.length), id, key.node));
+                    if i > 0 {
+                        // Frequent ones move to the front, so that rare ones are what is replaced.
+                        self.learned.keys[previous as usize].after[usize::from(first)].swap(i - 1, i);
+                    }
                     break;
                 }
             }
@@ -523,10 +538,6 @@ impl Reader<'_> {
                 return Some(at + 1);
             }
             (previous, first) = (key, false);
-            guesses = match self.learned.keys.get(key as usize) {
-                Some(k) => k.next,
-                None => [NONE; GUESSES],
-            };
         }
     }
 
@@ -635,5 +646,29 @@ fn count(bytes: &[u8], at: usize, depth: usize) -> Option<i64> {
             b']' => return Some(length),
             _ => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_learned_is_bounded_and_begun_anew_when_documents_change() {
+        let path = SlotPath { steps: vec![Step::Key("type".into())], kind: SlotKind::Text };
+        let mut scanner = Scanner::new(std::slice::from_ref(&path));
+        let mut columns = SlotColumn::for_paths(&[path]);
+        let (mut full, mut anew, mut before) = (false, false, 0);
+        for i in 0..10_000 {
+            let document = format!("{{\"m{}\":{{\"user-{i}\":{{\"n{i}\":{i}}}}},\"type\":\"t{i}\"}}", i % 50);
+            scanner.scan(document.as_bytes(), &mut columns);
+            assert_eq!(columns[0].get(i), Ok(crate::Datum::Text(&format!("t{i}"))));
+            let learned = scanner.learned.keys.len();
+            assert!(learned <= KEYS);
+            full |= learned == KEYS;
+            anew |= learned < before;
+            before = learned;
+        }
+        assert!(full && anew);
     }
 }
