@@ -43,11 +43,13 @@ pub struct Config {
     pub tick: Duration,
     /// How many bytes of records may be on their way from readers to views.
     pub intake_bytes: usize,
+    /// Talk to nothing outside: sources read nothing.
+    pub offline: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { workers: 1, tick: Duration::from_millis(20), intake_bytes: 64 << 20 }
+        Config { workers: 1, tick: Duration::from_millis(20), intake_bytes: 64 << 20, offline: false }
     }
 }
 
@@ -81,6 +83,8 @@ pub(crate) struct Shared {
     pub planner: Planner,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Talk to nothing outside.
+    pub offline: bool,
     /// Locks of tables for `UPDATE` and `DELETE`.
     pub table_locks: std::sync::Mutex<HashMap<GlobalId, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -142,6 +146,7 @@ impl Coordinator {
             numbers: AtomicU64::new(1),
             planner,
             clock: clock.clone(),
+            offline: config.offline,
             table_locks: Default::default(),
         });
         let handle = Handle { commands: commands.clone(), shared: shared.clone() };
@@ -245,6 +250,8 @@ pub(crate) enum Acknowledge {
     Ddl(oneshot::Sender<Result<Option<Vec<SqlError>>, SqlError>>, Vec<SqlError>),
     /// A source's offsets.
     Progress(GlobalId, Vec<(i32, i64)>, u64, u64),
+    /// A source has come to its end.
+    Finished(GlobalId),
 }
 
 /// A dataflow with an output that others read.
@@ -615,9 +622,11 @@ impl State {
                 }
             }
             source::Event::Finished => {
-                status.status = "finished".into();
-                status.error = None;
-                status.since = self.clock.now();
+                // It counts once all that came before it does.
+                self.pending.urgent = true;
+                self.pending.acknowledge.push(Acknowledge::Finished(id));
+                let GlobalId::User(number) = id else { unreachable!("sources are user objects") };
+                self.pending.progress.entry(number).or_default();
             }
         }
     }
@@ -633,6 +642,14 @@ impl State {
                     let _ = reply.send(Ok(time));
                 }
                 Acknowledge::Ddl(reply, notices) => drop(reply.send(Ok(Some(notices)))),
+                Acknowledge::Finished(id) => {
+                    let now = self.clock.now();
+                    if let Some(status) = self.statuses.get_mut(&id) {
+                        status.status = "finished".into();
+                        status.error = None;
+                        status.since = now;
+                    }
+                }
                 Acknowledge::Progress(id, progress, messages, bytes) => {
                     if let Some(status) = self.statuses.get_mut(&id) {
                         status.messages_received += messages;
@@ -1008,6 +1025,9 @@ impl State {
                 return;
             }
         };
+        if self.config.offline {
+            return;
+        }
         let (credits, commands) = (self.credits.clone(), self.commands.clone());
         let emit = Box::new(move |event: source::Event, stopped: &dyn Fn() -> bool| {
             if let source::Event::Batch(batch) = &event

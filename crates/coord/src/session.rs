@@ -960,6 +960,7 @@ impl Session {
         }
         let mut start_offsets = BTreeMap::new();
         match &create.item {
+            _ if self.handle.shared.offline => {}
             CreateItem::Connection { connection: ConnectionPlan::Kafka(plan), validate: true } => {
                 let connection = catalog.kafka_connection(plan)?;
                 outside(move || source::validate_connection(&connection, OUTSIDE_TIMEOUT)).await?;

@@ -303,18 +303,13 @@ impl Connection {
         }
         let formats = Formats::new(vec![]);
         for statement in statements {
-            let offset = statement.offset;
-            let placed = |mut e: SqlError| {
-                e.position = e.position.map(|p| p + offset);
-                Stop::Error(e)
-            };
             let outcome = {
                 let session = &mut self.session;
                 let work = async move {
                     let mut prepared = session.prepare(statement, vec![]).await?;
                     session.execute(&mut prepared, &[]).await
                 };
-                interruptible(&mut self.reader, &self.cancelled, work).await?.map_err(placed)?
+                interruptible(&mut self.reader, &self.cancelled, work).await??
             };
             self.report();
             match outcome {

@@ -1,0 +1,75 @@
+//! `deltamill run`: statements over a file of events, computed once, in memory.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use deltamill::{Config, Engine};
+
+use super::{Failure, Format, apply, output};
+
+/// The flags of `run`.
+#[derive(Args)]
+pub(crate) struct Run {
+    /// The statements.
+    file: PathBuf,
+    /// A file of one event a line (also .gz, .zst), readable as source `input` (column `data bytea`).
+    #[arg(long)]
+    input: Option<PathBuf>,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// A variable for the statements: `name=value`.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+impl Run {
+    pub fn run(self, json: bool) -> Result<(), Failure> {
+        let name = self.file.display().to_string();
+        let text = std::fs::read_to_string(&self.file).map_err(|e| Failure::new(2, format!("{name}: {e}")))?;
+        let text = apply::substitute(&text, &apply::variables(&self.set)?)
+            .map_err(|e| Failure::new(1, output::error_text(&e, Some((&name, &text)))))?;
+        let engine = Engine::start(Config { workers: 1, ..Config::ephemeral() })?;
+        let mut session = engine.session();
+        if let Some(input) = &self.input {
+            let path = input.display().to_string().replace('\'', "''");
+            session.run(&format!("CREATE SOURCE input FROM FILE '{path}' FORMAT BYTES"))?;
+            wait_for_source(&mut session, "input")?;
+        }
+        let format = if json { Format::Json } else { self.format };
+        let mut out = std::io::stdout().lock();
+        let mut failed = None;
+        let result = session.each(&text, |result| {
+            if let Err(e) = output::print(&result, format, &mut out) {
+                failed = Some(e);
+                return Err(repr::SqlError::internal("stdout is closed"));
+            }
+            Ok(())
+        });
+        if let Some(e) = failed {
+            return Err(e.into());
+        }
+        result.map_err(|e| Failure::new(1, output::error_text(&e, Some((&name, &text)))))
+    }
+}
+
+/// Waits until a source that comes to an end has come there.
+fn wait_for_source(session: &mut deltamill::Session, name: &str) -> Result<(), Failure> {
+    let query = format!("SELECT status, error FROM mz_internal.mz_source_statuses WHERE name = '{name}'");
+    loop {
+        let result = session.query(&query)?;
+        let row = result.rows.first().ok_or_else(|| Failure::new(1, "the input has no status"))?;
+        let mut datums = row.iter();
+        match datums.next() {
+            Some(repr::Datum::Text("finished")) => return Ok(()),
+            Some(repr::Datum::Text("stalled" | "failed")) => {
+                let why = match datums.next() {
+                    Some(repr::Datum::Text(why)) => why.to_string(),
+                    _ => "no reason is known".into(),
+                };
+                return Err(Failure::new(4, format!("the input cannot be read: {why}")));
+            }
+            _ => std::thread::sleep(std::time::Duration::from_millis(2)),
+        }
+    }
+}
