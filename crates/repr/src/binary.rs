@@ -176,7 +176,8 @@ fn write_numeric(n: Numeric, out: &mut Vec<u8>) {
             () if n.is_negative() => NUMERIC_NEG_INFINITY,
             () => NUMERIC_INFINITY,
         };
-        return head(0, 0, sign, 0);
+        // Postgres gives infinities this scale.
+        return head(0, 0, sign, if n.is_nan() { 0 } else { 0x20 });
     };
     if n.is_zero() {
         return head(0, 0, 0, 0);

@@ -220,9 +220,18 @@ impl<'t> Cursor<'t> {
                     self.rest = &self.rest[next.len_utf8()..];
                     continue;
                 }
+                '"' if quoted => {
+                    self.rest = &self.rest[1..];
+                    self.space();
+                    if !self.rest.starts_with(|c| stops.contains(c)) {
+                        return Err(self.error("Unexpected element after a closing quote."));
+                    }
+                    return Ok(Some(out));
+                }
+                '"' if keep > 0 => return Err(self.error("Unexpected quote within an element.")),
                 '"' => {
-                    (quoted, any_quotes) = (!quoted, true);
-                    keep = out.len();
+                    out.clear();
+                    (quoted, any_quotes) = (true, true);
                 }
                 c if quoted => {
                     out.push(c);
@@ -373,7 +382,11 @@ fn array_level(
     c.eat("{");
     let mut length = 0;
     c.space();
-    if !c.eat("}") {
+    if c.eat("}") {
+        if level > 0 {
+            return Err(c.error("Unexpected \"}\" character."));
+        }
+    } else {
         loop {
             c.space();
             // A list or map in an array starts with a brace too, but is quoted, since only arrays nest as such here.
