@@ -21,8 +21,6 @@ use timely::container::PushInto;
 use timely::dataflow::channels::pact::Exchange;
 use timely::progress::Antichain;
 
-/// Updates of rows.
-pub type Rows<'s> = VecCollection<'s, Timestamp, Row, Diff>;
 /// Updates of keys and values.
 pub type KeyedRows<'s> = VecCollection<'s, Timestamp, (Row, Row), Diff>;
 /// Rows by keys, within a dataflow.
@@ -136,13 +134,24 @@ pub struct Arrangement {
 }
 
 impl Arrangement {
-    /// Lets times before `since` run together, and batches before it merge.
+    /// Lets times before `since` run together.
     pub fn compact(&mut self, since: Timestamp) {
         self.since = since.max(self.since);
         let since = Antichain::from_elem(self.since);
         for trace in [&mut self.rows, &mut self.errs] {
             trace.set_logical_compaction(since.borrow());
-            trace.set_physical_compaction(since.borrow());
+        }
+        self.merge();
+    }
+
+    /// Lets batches of such times merge, as far as there are any: joins count on batches that end where those that they
+    /// have not seen begin.
+    pub fn merge(&mut self) {
+        for trace in [&mut self.rows, &mut self.errs] {
+            let mut upper = Antichain::new();
+            trace.read_upper(&mut upper);
+            upper.insert(self.since);
+            trace.set_physical_compaction(upper.borrow());
         }
     }
 

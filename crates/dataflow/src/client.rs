@@ -81,6 +81,9 @@ pub(crate) struct Key {
     pub index: usize,
 }
 
+/// Rows and errors.
+type Blocks = (Arc<RowBlock>, Arc<RowBlock>);
+
 /// Updates of rows and errors at one time.
 pub(crate) type Tick = (Timestamp, Arc<RowBlock>, Arc<RowBlock>);
 
@@ -108,7 +111,7 @@ struct Progress {
 
 struct Changes {
     progress: Progress,
-    ticks: BTreeMap<Timestamp, Vec<(Arc<RowBlock>, Arc<RowBlock>)>>,
+    ticks: BTreeMap<Timestamp, Vec<Blocks>>,
 }
 
 struct Answer {

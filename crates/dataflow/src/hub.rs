@@ -80,13 +80,13 @@ struct Reader {
     as_of: Timestamp,
     /// Where times of history before it are moved to.
     floor: Timestamp,
+    /// Times of history up to this are left out: the reader has resumed after it.
+    resumed: Option<Timestamp>,
     hydrated: bool,
 }
 
 /// A stored collection on one worker.
 pub struct Hub {
-    /// How many columns.
-    pub arity: usize,
     /// Whether it only grows.
     pub append_only: bool,
     /// The columns that say where a record came from.
@@ -102,22 +102,22 @@ pub struct Hub {
 
 impl Hub {
     /// A hub without readers, complete before `upper`.
-    pub fn new(arity: usize, append_only: bool, origin: Option<(usize, usize)>, upper: Timestamp) -> Hub {
-        Hub {
-            arity,
-            append_only,
-            origin,
-            computed: false,
-            slots: vec![],
-            scans: vec![],
-            readers: vec![],
-            upper,
-        }
+    pub fn new(append_only: bool, origin: Option<(usize, usize)>, upper: Timestamp) -> Hub {
+        Hub { append_only, origin, computed: false, slots: vec![], scans: vec![], readers: vec![], upper }
     }
 
-    /// Adds a reader, whose history is yet to come: times up to `as_of`, moved up to `floor`.
-    pub fn subscribe(&mut self, dataflow: GlobalId, input: ScanInput, as_of: Timestamp, floor: Timestamp) {
-        let reader = Reader { dataflow, input, slots: vec![], scans: None, as_of, floor, hydrated: false };
+    /// Adds a reader, whose history is yet to come: times up to `as_of`, collapsed to it, or if the reader resumes, what
+    /// came after that, at its own times.
+    pub fn subscribe(
+        &mut self,
+        dataflow: GlobalId,
+        input: ScanInput,
+        as_of: Timestamp,
+        resumed: Option<Timestamp>,
+    ) {
+        let floor = if resumed.is_some() { 0 } else { as_of };
+        let reader =
+            Reader { dataflow, input, slots: vec![], scans: None, as_of, floor, resumed, hydrated: false };
         self.readers.push(reader);
     }
 
@@ -194,15 +194,16 @@ impl Hub {
         errors: bool,
     ) {
         let Some(at) = self.readers.iter().position(|r| r.dataflow == dataflow) else { return };
+        let reader = &self.readers[at];
+        if range.is_empty() || reader.hydrated || reader.resumed.is_some_and(|after| time <= after) {
+            return;
+        }
         let scans = self.readers[at].scans.take();
         let mut scans = scans.unwrap_or_else(|| self.scans_of(|s| self.readers[at].slots.contains(&s)));
         let used = if errors { &mut [][..] } else { &mut scans[..] };
         let slots = scan(&self.slots, used, block, range.clone());
         let reader = &mut self.readers[at];
         reader.scans = Some(scans);
-        if range.is_empty() || reader.hydrated {
-            return;
-        }
         let time = time.max(reader.floor);
         let batch = ScanBatch { time, errors, slots, block: block.clone(), range };
         reader.input.send_batch(&mut vec![Rc::new(batch)]);

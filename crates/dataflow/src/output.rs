@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use differential_dataflow::AsCollection;
 use differential_dataflow::consolidation::consolidate;
-use plan::{RelationExpr, ScalarExpr};
+use plan::ScalarExpr;
 use repr::{Diff, GlobalId, Row, RowBlock, Timestamp};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
@@ -43,11 +43,14 @@ impl Outputs {
     }
 }
 
+/// A time, its rows and its errors.
+type Ready = (Timestamp, Vec<(Row, Diff)>, Vec<(Row, Diff)>);
+
 /// Updates whose time is complete, until the loop takes them.
 #[derive(Default)]
 pub struct Sink {
     /// By time, consolidated: rows and errors.
-    pub ready: Vec<(Timestamp, Vec<(Row, Diff)>, Vec<(Row, Diff)>)>,
+    pub ready: Vec<Ready>,
     /// All before this is in `ready`, or was taken.
     pub frontier: Timestamp,
 }
@@ -125,11 +128,6 @@ pub fn build(context: &mut Context<'_, '_>, desc: &DataflowDesc, news: &News) ->
             Outputs { sink: Some(sink(context, rows, errs, id, window, news)), ..Outputs::default() }
         }
     }
-}
-
-/// The objects that a dataflow's plan names.
-pub fn reads(plan: &RelationExpr) -> Vec<GlobalId> {
-    plan.depends_on().into_iter().collect()
 }
 
 fn collect<'s>(context: &mut Context<'_, 's>, flow: Flow<'s>) -> (Updates<'s>, Updates<'s>) {

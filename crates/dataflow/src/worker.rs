@@ -104,8 +104,8 @@ pub(crate) fn serve(timely: &mut Timely, commands: &Receiver<Message>, merger: &
 impl Worker<'_> {
     fn command(&mut self, command: &Arc<Command>) {
         match &**command {
-            Command::CreateCollection { id, typ, append_only, origin } => {
-                let hub = Hub::new(typ.len(), *append_only, *origin, self.now);
+            Command::CreateCollection { id, append_only, origin, .. } => {
+                let hub = Hub::new(*append_only, *origin, self.now);
                 self.hubs.insert(*id, hub);
             }
             Command::Install(desc) => self.install(desc),
@@ -159,7 +159,6 @@ impl Worker<'_> {
             self.drop_dataflow(desc.id);
         }
         let key = Key { id: desc.id, index: self.timely.next_dataflow_index() };
-        let floor = desc.resume_after.map_or(desc.as_of, |t| t.saturating_add(1));
         let kind = match desc.output {
             Output::Index { .. } => Kind::Index,
             Output::Materialized { .. } => Kind::Materialized,
@@ -176,11 +175,11 @@ impl Worker<'_> {
             _ => desc.until,
         };
         let first = self.timely.index() == 0;
-        let times = (desc.as_of, floor);
         let (hubs, arrangements, news) = (&mut self.hubs, &mut self.arrangements, &self.news);
         let (outputs, inputs, imports) =
             self.timely.dataflow_named::<Timestamp, _, _>(&format!("{} {}", desc.id, desc.name), |scope| {
-                let mut context = new_context(scope, desc.id, times, first, hubs, arrangements);
+                let mut context =
+                    new_context(scope, desc.id, desc.as_of, desc.resume_after, first, hubs, arrangements);
                 let outputs = build(&mut context, desc, news);
                 let inputs: Vec<GlobalId> = context.inputs.keys().copied().collect();
                 let imports: Vec<GlobalId> = context.imports.keys().copied().collect();
@@ -307,6 +306,9 @@ impl Worker<'_> {
             let upper = running.outputs.frontier();
             if upper > running.said {
                 running.said = upper;
+                if let Some(arrangement) = self.arrangements.get_mut(&id) {
+                    arrangement.merge();
+                }
                 frontiers.push((running.key, upper));
             }
         }

@@ -40,8 +40,8 @@ pub struct Context<'a, 's> {
     pub dataflow: GlobalId,
     /// The time that history is collapsed to.
     pub as_of: Timestamp,
-    /// Where times of stored history before it are moved to.
-    pub floor: Timestamp,
+    /// If the view was computed before: up to when.
+    pub resumed: Option<Timestamp>,
     /// Whether this is the first worker, which alone has the rows of constants.
     pub first_worker: bool,
     /// The stored collections.
@@ -176,8 +176,13 @@ impl<'s> Flow<'s> {
 impl<'s> Context<'_, 's> {
     /// Lets an error come out from the beginning on.
     pub fn fail(&mut self, e: EvalError) {
-        let rows = if self.first_worker { vec![(e.to_row(), self.floor, 1)] } else { vec![] };
+        let rows = if self.first_worker { vec![(e.to_row(), self.start(), 1)] } else { vec![] };
         self.errs.push(rows.to_stream(self.scope));
+    }
+
+    /// When what never changes begins. A resumed view has it already.
+    fn start(&self) -> Timestamp {
+        self.resumed.unwrap_or(self.as_of)
     }
 
     /// All errors of all operators.
@@ -285,7 +290,7 @@ impl<'s> Context<'_, 's> {
             Ok(rows) => {
                 let monotonic = rows.iter().all(|(_, n)| *n >= 0);
                 let rows = if self.first_worker { &rows[..] } else { &[] };
-                let updates: Vec<_> = rows.iter().map(|(row, n)| (row.clone(), self.floor, *n)).collect();
+                let updates: Vec<_> = rows.iter().map(|(row, n)| (row.clone(), self.start(), *n)).collect();
                 Flow::new(updates.to_stream(self.scope), arity, monotonic)
             }
             Err(e) => {
@@ -310,7 +315,7 @@ impl<'s> Context<'_, 's> {
             };
             let mut input = ScanInput::new();
             let stream = input.to_stream(self.scope);
-            hub.subscribe(self.dataflow, input, self.as_of, self.floor);
+            hub.subscribe(self.dataflow, input, self.as_of, self.resumed);
             self.inputs.insert(id, stream);
         }
         let monotonic = self.hubs[&id].append_only;
@@ -320,6 +325,10 @@ impl<'s> Context<'_, 's> {
 
     /// The first arrangement of an object that is readable at `as_of` and satisfies the condition.
     fn holder(&self, id: GlobalId, wanted: impl Fn(&Arrangement) -> bool) -> Option<GlobalId> {
+        // An arrangement has only the sum of the past, not what came after a time in it.
+        if self.resumed.is_some() {
+            return None;
+        }
         let fits = |a: &Arrangement| !a.closed && a.since <= self.as_of && wanted(a);
         let own = self.arrangements.get(&id).filter(|a| fits(a)).map(|_| id);
         own.or_else(|| {
@@ -404,7 +413,8 @@ pub fn by_key<'s>(
 pub fn new_context<'a, 's>(
     scope: Scope<'s, Timestamp>,
     dataflow: GlobalId,
-    times: (Timestamp, Timestamp),
+    as_of: Timestamp,
+    resumed: Option<Timestamp>,
     first_worker: bool,
     hubs: &'a mut BTreeMap<GlobalId, Hub>,
     arrangements: &'a mut BTreeMap<GlobalId, Arrangement>,
@@ -412,8 +422,8 @@ pub fn new_context<'a, 's>(
     Context {
         scope,
         dataflow,
-        as_of: times.0,
-        floor: times.1,
+        as_of,
+        resumed,
         first_worker,
         hubs,
         arrangements,

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use plan::mfp::{Mfp, Scan, TemporalBound};
+use repr::json::SlotPath;
 use repr::{Arena, Datum, Diff, EvalError, Row, RowRef, SqlError, Timestamp};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
@@ -80,6 +81,9 @@ pub struct Pass {
     origin: Option<(usize, usize)>,
 }
 
+/// Gives a slot of a column its number.
+pub type NumberSlot<'a> = &'a mut dyn FnMut(usize, &SlotPath) -> usize;
+
 /// How many rows are evaluated between two resets of the arena.
 const RUN: usize = 256;
 
@@ -90,7 +94,7 @@ impl Pass {
         mfp: Mfp,
         sign: Diff,
         origin: Option<(usize, usize)>,
-        slot: Option<&mut dyn FnMut(usize, &repr::json::SlotPath) -> usize>,
+        slot: Option<NumberSlot<'_>>,
     ) -> Result<Pass, SqlError> {
         let temporal = mfp.maps.iter().chain(mfp.filters.iter().map(|f| &f.1)).any(|e| e.has_context());
         let (mut mfp, bounds) = if temporal { mfp.split_temporal()? } else { (mfp, vec![]) };
@@ -111,11 +115,6 @@ impl Pass {
         let raw: Vec<usize> = mfp.demand().into_iter().collect();
         let mfp = mfp.over_columns(&raw);
         Ok(Pass { mfp, raw, slots: vec![], full: None, bounds, width, sign, origin })
-    }
-
-    /// Whether rows can end by themselves.
-    pub fn is_temporal(&self) -> bool {
-        !self.bounds.is_empty()
     }
 
     /// Runs over `n` rows.
