@@ -1,1 +1,298 @@
-//! A Kafka-compatible listener on storage segment files.
+//! A small Kafka-compatible broker for people who have no Kafka: one node, loopback only, durable.
+//!
+//! ```text
+//!   client ─► conn (frames) ─► schema (shape) ─► api (one function a request) ─┬─► state   what is durable, read by all
+//!                                                                              ├─► writer  one thread: number, log, sync
+//!                                                                              └─► group   consumer groups, in memory
+//! ```
+//!
+//! Batches are stored and served as they were produced; only their place is written into them. A record is acknowledged
+//! when it is synced, and nobody can read it before. All topics share one log ([`storage::segment`]), so that one
+//! `fdatasync` serves all producers that wait.
+//!
+//! Not offered, and refused: transactions (the producer fails at once), replication, compacted topics, SASL, TLS, groups of
+//! the newer protocol, record formats before 2.
+//!
+//! | module | is the only home of |
+//! |---|---|
+//! | [`schema`] | which requests and versions are spoken, the check of their lengths |
+//! | `conn` | frames, the order of answers, limits of memory |
+//! | `api` | requests to answers |
+//! | [`group`] | the classic consumer group protocol |
+//! | [`batch`] | headers of record batches |
+//! | [`entry`] | the bytes of the log |
+//! | [`state`] | topics and where their records are |
+//! | [`writer`] | offsets, idempotence, group commit, recovery |
+
+mod api;
+mod batch;
+mod codes;
+mod conn;
+mod entry;
+mod group;
+mod schema;
+mod state;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use storage::segment::{SegmentLog, SegmentOptions};
+use storage::{Fs, RealFs, StorageError};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::state::State;
+use crate::writer::{Job, Recovered, Writer};
+
+/// How a broker is started.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// Where to listen; must be a loopback address. Port 0: any free one.
+    pub listen: SocketAddr,
+    /// Where topics are kept; none: in memory.
+    pub dir: Option<PathBuf>,
+    /// Whether producing to or asking for a topic that is not there makes it.
+    pub auto_create: bool,
+    /// The partitions of a topic that is made without a number.
+    pub default_partitions: i32,
+    /// Without a directory: the bytes of batches that are held at most. Further ones are refused.
+    pub memory_limit: usize,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        BrokerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            dir: None,
+            auto_create: true,
+            default_partitions: 1,
+            memory_limit: 2 << 30,
+        }
+    }
+}
+
+/// Why a broker did not start.
+#[derive(Debug)]
+pub enum BrokerError {
+    /// It speaks to this machine only: it knows no passwords.
+    NotLoopback(SocketAddr),
+    /// The address is taken or not ours.
+    Bind(SocketAddr, io::Error),
+    /// The directory is locked, damaged or cannot be read.
+    Storage(StorageError),
+    /// The system has no thread for it.
+    Thread(io::Error),
+}
+
+impl fmt::Display for BrokerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLoopback(a) => {
+                write!(f, "the Kafka listener has no authentication and listens on loopback only, not on {a}")
+            }
+            Self::Bind(a, e) => write!(f, "cannot listen on {a}: {e}"),
+            Self::Storage(e) => write!(f, "the broker's topics cannot be opened: {e}"),
+            Self::Thread(e) => write!(f, "the broker cannot start a thread: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for BrokerError {}
+
+/// A running broker. Dropping it closes its port and connections; what was acknowledged is durable at any moment.
+#[derive(Debug)]
+pub struct Broker {
+    address: SocketAddr,
+    accept: tokio::task::JoinHandle<()>,
+    writer: Option<std::thread::JoinHandle<()>>,
+    failed: Arc<Shared>,
+}
+
+impl Broker {
+    /// Recovers the topics of the directory and listens. Must be called within a tokio runtime.
+    pub async fn start(config: BrokerConfig) -> Result<Broker, BrokerError> {
+        if !config.listen.ip().is_loopback() {
+            return Err(BrokerError::NotLoopback(config.listen));
+        }
+        let dir = config.dir.clone();
+        let opened = tokio::task::spawn_blocking(move || open(dir)).await;
+        let opened = opened.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+        let (log, lock, mut recovered) = opened.map_err(BrokerError::Storage)?;
+        let listener =
+            TcpListener::bind(config.listen).await.map_err(|e| BrokerError::Bind(config.listen, e))?;
+        let address = listener.local_addr().map_err(|e| BrokerError::Bind(config.listen, e))?;
+        let (jobs, queue) = mpsc::channel(256);
+        let shared = Arc::new(Shared {
+            address,
+            auto_create: config.auto_create,
+            default_partitions: config.default_partitions.clamp(1, writer::MAX_PARTITIONS),
+            memory_limit: config.memory_limit,
+            state: Mutex::new(recovered.take_state()),
+            log,
+            jobs: Mutex::new(Some(jobs)),
+            appended: Notify::new(),
+            failed: AtomicBool::new(false),
+            groups: group::Groups::default(),
+            next_producer: AtomicI64::new(first_producer()),
+            incoming: Arc::new(Semaphore::new(conn::BUDGET_KIB)),
+            outgoing: Arc::new(Semaphore::new(conn::BUDGET_KIB)),
+        });
+        let writer = Writer::new(Arc::clone(&shared), recovered);
+        let body = move || {
+            writer.run(queue);
+            // The directory is free for another process only when nothing more is written.
+            drop(lock);
+        };
+        let writer =
+            std::thread::Builder::new().name("broker-log".into()).spawn(body).map_err(BrokerError::Thread)?;
+        let accept = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        tracing::info!(%address, "Kafka listener is ready");
+        Ok(Broker { address, accept, writer: Some(writer), failed: shared })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether its log could not be written: it serves reads, and accepts nothing until a restart.
+    pub fn has_failed(&self) -> bool {
+        self.failed.failed.load(Ordering::Relaxed)
+    }
+
+    /// Closes port and connections and waits until the log is closed.
+    pub async fn shutdown(mut self) {
+        self.close();
+        let writer = self.writer.take();
+        let joined = tokio::task::spawn_blocking(move || writer.map(std::thread::JoinHandle::join)).await;
+        if !matches!(joined, Ok(Some(Ok(())))) {
+            tracing::error!("the broker's writer ended by a fault of this program");
+        }
+    }
+
+    fn close(&self) {
+        self.accept.abort();
+        // The writer ends when the last sender is gone; connections hold clones only while they send.
+        self.failed.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What connections, the writer and the accept loop share.
+pub(crate) struct Shared {
+    /// What clients are told to connect to: the address that works.
+    address: SocketAddr,
+    auto_create: bool,
+    default_partitions: i32,
+    memory_limit: usize,
+    state: Mutex<State>,
+    log: Option<SegmentLog>,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    /// Woken whenever the visible state has changed.
+    appended: Notify,
+    failed: AtomicBool,
+    groups: group::Groups,
+    next_producer: AtomicI64,
+    /// Memory for requests and for answers, in KiB.
+    incoming: Arc<Semaphore>,
+    outgoing: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a job to the writer, waiting for room. False: the broker is shutting down.
+    async fn job(&self, job: Job) -> bool {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match jobs {
+            Some(jobs) => jobs.send(job).await.is_ok(),
+            None => false,
+        }
+    }
+}
+
+type Opened = (Option<SegmentLog>, Option<Box<dyn Send + Sync>>, Recovered);
+
+fn open(dir: Option<PathBuf>) -> Result<Opened, StorageError> {
+    let Some(dir) = dir else { return Ok((None, None, Recovered::empty())) };
+    let fs: Arc<dyn Fs> = Arc::new(RealFs);
+    let io = |attempt, e: io::Error| StorageError::Io { attempt, path: dir.clone(), reason: e.to_string() };
+    fs.create_dir(&dir).map_err(|e| io("create", e))?;
+    let path = dir.join("LOCK");
+    let lock = fs.lock(&path).map_err(|e| match e.kind() {
+        io::ErrorKind::WouldBlock => {
+            let pid = std::fs::read_to_string(&path).ok().and_then(|s| s.trim().parse().ok());
+            StorageError::Locked { path: path.clone(), pid }
+        }
+        _ => io("lock", e),
+    })?;
+    let (log, notes) = SegmentLog::open(fs, &dir, SegmentOptions::default())?;
+    for note in notes {
+        tracing::info!("broker: {note}");
+    }
+    let recovered = writer::recover(&log)?;
+    Ok((Some(log), Some(lock), recovered))
+}
+
+/// Numbers for idempotent producers begin at a random place: one that was given before a restart and has written nothing
+/// yet must not be given again.
+fn first_producer() -> i64 {
+    ((uuid::Uuid::new_v4().as_u128() as u64 >> 1) & !0xf_ffff) as i64
+}
+
+/// How many clients may be connected at a time.
+const MAX_CONNECTIONS: usize = 1_000;
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // Dropping the set ends every connection: that is the whole stop.
+    let mut connections = JoinSet::new();
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, peer)) if connections.len() < MAX_CONNECTIONS => {
+                    let shared = Arc::clone(&shared);
+                    connections.spawn(async move {
+                        if let Err(e) = conn::serve(shared, socket).await {
+                            tracing::debug!(%peer, reason = %e, "a Kafka connection was closed");
+                        }
+                    });
+                }
+                Ok((_, peer)) => tracing::warn!(%peer, "a Kafka connection was refused: there are {MAX_CONNECTIONS}"),
+                // Too many open files, most likely.
+                Err(e) => {
+                    tracing::warn!(error = %e, "a Kafka connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                if let Err(e) = ended && e.is_panic() {
+                    tracing::error!("a Kafka connection ended by a fault of this program");
+                }
+            }
+            // Members that are silent lose their partitions to the others.
+            _ = tick.tick(), if !shared.groups.is_empty() => shared.groups.tick(),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Records in and out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::{
+    FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, ProduceRequest, ProduceResponse,
+    TopicName,
+};
+use tokio::sync::oneshot;
+
+use super::{Place, ready};
+use crate::Shared;
+use crate::batch::{self, Header, Refused};
+use crate::codes::{self, Code};
+use crate::conn::{Answer, Closed, Reply, reserve};
+use crate::group::text;
+use crate::state::Piece;
+use crate::writer::{Job, Placed, Produced};
+
+/// The most that one answer holds, unless a single batch is bigger.
+const MAX_FETCH: usize = 50 << 20;
+/// The longest that a fetch waits for records.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// A batch on its way: where the answer to it goes, and whether it was refused.
+type Sent = (TopicName, Vec<(i32, Result<(), Code>)>);
+
+/// Hands batches to the writer now; the answer waits for them.
+pub async fn begin_produce(shared: &Arc<Shared>, place: Place, request: ProduceRequest) -> Answer {
+    let silent = request.acks == 0;
+    let (mut sent, mut batches): (Vec<Sent>, Vec<Produced>) = (vec![], vec![]);
+    for topic in request.topic_data {
+        let mut partitions = vec![];
+        for data in topic.partition_data {
+            let bytes = data.records.unwrap_or_default();
+            // Checksums are computed here, by the connections, and not by the one writer.
+            let checked = match Header::check(&bytes) {
+                Ok(header) => {
+                    batches.push(Produced {
+                        topic: topic.name.to_string(),
+                        partition: data.index,
+                        header,
+                        bytes,
+                    });
+                    Ok(())
+                }
+                Err(Refused::Corrupt) => Err(codes::CORRUPT_MESSAGE),
+                Err(Refused::TooLarge) => Err(codes::MESSAGE_TOO_LARGE),
+                Err(Refused::Transactional) => Err(codes::INVALID_REQUEST),
+            };
+            partitions.push((data.index, checked));
+        }
+        sent.push((topic.name, partitions));
+    }
+    let n = batches.len();
+    let (reply, done) = oneshot::channel();
+    let queued = n == 0 || shared.job(Job::Produce { batches, reply }).await;
+    if silent {
+        // Any answer at all would confuse the client.
+        return ready(Ok(None));
+    }
+    Box::pin(async move {
+        let failed = || vec![Err(codes::STORAGE_ERROR); n];
+        let placed = match n {
+            0 => vec![],
+            _ if queued => done.await.unwrap_or_else(|_| failed()),
+            _ => failed(),
+        };
+        place.answer(&produced(sent, placed, place.version))
+    })
+}
+
+fn produced(sent: Vec<Sent>, placed: Vec<Result<Placed, Code>>, version: i16) -> ProduceResponse {
+    let mut placed = placed.into_iter();
+    let responses = sent.into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|(index, checked)| {
+            let result =
+                checked.and_then(|()| placed.next().expect("the writer answers for each batch that it got"));
+            // No time of append: the producer's timestamps were kept.
+            let answer = PartitionProduceResponse::default().with_index(index).with_log_append_time_ms(-1);
+            match result {
+                Ok(Placed { base, start }) => {
+                    let answer = answer.with_base_offset(base);
+                    if version >= 5 { answer.with_log_start_offset(start) } else { answer }
+                }
+                Err(code) => {
+                    let answer = answer.with_base_offset(-1).with_error_code(code);
+                    match why(code).filter(|_| version >= 8) {
+                        Some(why) => answer.with_error_message(Some(text(why))),
+                        None => answer,
+                    }
+                }
+            }
+        });
+        TopicProduceResponse::default().with_name(name).with_partition_responses(partitions.collect())
+    });
+    ProduceResponse::default().with_responses(responses.collect())
+}
+
+fn why(code: Code) -> Option<&'static str> {
+    Some(match code {
+        codes::INVALID_REQUEST => "the embedded broker has no transactions",
+        codes::CORRUPT_MESSAGE => "not one record batch of format 2 with a fitting checksum",
+        codes::POLICY_VIOLATION => "the embedded broker keeps topics in memory, and its limit is reached",
+        codes::STORAGE_ERROR => "the embedded broker could not write its log",
+        _ => return None,
+    })
+}
+
+/// A partition's part of an answer, still without its records.
+type Part = (PartitionData, Vec<Piece>);
+
+/// What a look at the topics found for a fetch.
+struct Found {
+    topics: Vec<(TopicName, Vec<Part>)>,
+    bytes: usize,
+    failed: bool,
+}
+
+pub async fn fetch(
+    shared: &Arc<Shared>,
+    place: Place,
+    request: FetchRequest,
+) -> Result<Option<Reply>, Closed> {
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(MAX_WAIT);
+    let until = tokio::time::Instant::now() + wait;
+    let enough = usize::try_from(request.min_bytes).unwrap_or(0);
+    let found = loop {
+        let appended = shared.appended.notified();
+        tokio::pin!(appended);
+        // Listen before looking, else what is appended in between costs the whole wait.
+        appended.as_mut().enable();
+        let found = look(shared, &request, place.version);
+        if found.failed
+            || found.bytes >= enough
+            || tokio::time::timeout_at(until, appended).await.is_err()
+            || shared.failed.load(std::sync::atomic::Ordering::Relaxed)
+        {
+            break found;
+        }
+    };
+    let permit = reserve(&shared.outgoing, 2 * found.bytes).await;
+    let log = shared.log.clone();
+    let on_disk = |pieces: &[Piece]| pieces.iter().any(|p| matches!(p, Piece::There(..)));
+    let must_read = found.topics.iter().flat_map(|(_, ps)| ps).any(|(_, pieces)| on_disk(pieces));
+    let read = move || {
+        let topics = found.topics.into_iter().map(|(name, partitions)| {
+            let partitions = partitions.into_iter().map(|(data, pieces)| {
+                match gather(pieces, log.as_ref()) {
+                    // Never null: librdkafka takes that for an error.
+                    Ok(records) => data.with_records(Some(records)),
+                    Err(code) => data.with_error_code(code).with_records(Some(Bytes::new())),
+                }
+            });
+            FetchableTopicResponse::default().with_topic(name).with_partitions(partitions.collect())
+        });
+        // Session 0: no incremental fetches, the client names all its partitions each time.
+        FetchResponse::default().with_session_id(0).with_responses(topics.collect())
+    };
+    let answer = if must_read {
+        tokio::task::spawn_blocking(move || place.answer(&read())).await.map_err(|_| Closed::Stopping)?
+    } else {
+        place.answer(&read())
+    };
+    Ok(answer?.map(|reply| Reply { _permit: permit, ..reply }))
+}
+
+fn look(shared: &Shared, request: &FetchRequest, version: i16) -> Found {
+    let most = usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_FETCH);
+    let (mut bytes, mut failed) = (0, false);
+    let state = shared.state();
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|wanted| {
+            let data = PartitionData::default().with_partition_index(wanted.partition);
+            let Some(partition) = state.partition(&topic.topic, wanted.partition) else {
+                failed = true;
+                let code = codes::UNKNOWN_TOPIC_OR_PARTITION;
+                return (data.with_error_code(code).with_high_watermark(-1), vec![]);
+            };
+            let mut data = data.with_high_watermark(partition.end).with_last_stable_offset(partition.end);
+            if version >= 5 {
+                data = data.with_log_start_offset(partition.start);
+            }
+            if !(partition.start..=partition.end).contains(&wanted.fetch_offset) {
+                failed = true;
+                return (data.with_error_code(codes::OFFSET_OUT_OF_RANGE), vec![]);
+            }
+            // The first batch of an answer always goes, however big it is.
+            let room =
+                most.saturating_sub(bytes).min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
+            let pieces =
+                if bytes == 0 || room > 0 { partition.pieces(wanted.fetch_offset, room) } else { vec![] };
+            bytes += pieces.iter().map(Piece::len).sum::<usize>();
+            (data, pieces)
+        });
+        (topic.topic.clone(), partitions.collect::<Vec<_>>())
+    });
+    let topics = topics.collect();
+    Found { topics, bytes, failed }
+}
+
+/// The pieces of a partition as one.
+fn gather(pieces: Vec<Piece>, log: Option<&storage::segment::SegmentLog>) -> Result<Bytes, Code> {
+    if pieces.len() == 1 {
+        return pieces.into_iter().next().map_or_else(|| Ok(Bytes::new()), |piece| piece.read(log));
+    }
+    let mut all = BytesMut::with_capacity(pieces.iter().map(Piece::len).sum());
+    for piece in pieces {
+        all.extend_from_slice(&piece.read(log)?);
+    }
+    Ok(all.freeze())
+}
+
+pub async fn list_offsets(
+    shared: &Arc<Shared>,
+    request: ListOffsetsRequest,
+    version: i16,
+) -> ListOffsetsResponse {
+    let mut topics = vec![];
+    for topic in request.topics {
+        let mut partitions = vec![];
+        for wanted in topic.partitions {
+            let answer = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
+            partitions.push(
+                match offset(shared, &topic.name, wanted.partition_index, wanted.timestamp).await {
+                    Ok((timestamp, offset)) => {
+                        let epoch = if version >= 4 { 0 } else { -1 };
+                        answer.with_timestamp(timestamp).with_offset(offset).with_leader_epoch(epoch)
+                    }
+                    Err(code) => answer.with_error_code(code),
+                },
+            );
+        }
+        topics.push(ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions));
+    }
+    ListOffsetsResponse::default().with_topics(topics)
+}
+
+/// Timestamp and offset for a time, or for one of the protocol's words.
+async fn offset(
+    shared: &Arc<Shared>,
+    topic: &str,
+    partition: i32,
+    timestamp: i64,
+) -> Result<(i64, i64), Code> {
+    const LATEST: i64 = -1;
+    const EARLIEST: i64 = -2;
+    const NEWEST: i64 = -3;
+    let (at, piece) = {
+        let state = shared.state();
+        let found = state.partition(topic, partition).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        match timestamp {
+            LATEST => return Ok((-1, found.end)),
+            EARLIEST => return Ok((-1, found.start)),
+            NEWEST => match found.newest() {
+                Some(newest) => newest,
+                None => return Ok((-1, -1)),
+            },
+            time => match found.batch_at_time(time) {
+                Some(piece) => (time, piece),
+                None => return Ok((-1, -1)),
+            },
+        }
+    };
+    let log = shared.log.clone();
+    let read = tokio::task::spawn_blocking(move || piece.read(log.as_ref())).await;
+    let bytes = read.map_err(|_| codes::STORAGE_ERROR)??;
+    batch::find_timestamp(&bytes, at).ok_or(codes::STORAGE_ERROR)
+}

@@ -1,0 +1,177 @@
+//! Requests to answers: one function a request.
+
+mod data;
+mod groups;
+mod topics;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse, RequestHeader,
+    ResponseHeader,
+};
+use kafka_protocol::protocol::{Decodable, Encodable};
+
+use crate::Shared;
+use crate::codes::{self, Code};
+use crate::conn::{Answer, Closed, Reply, head};
+use crate::schema::{self, APIS};
+
+/// The id of the only broker.
+const NODE: BrokerId = BrokerId(1);
+const CLUSTER: &str = "deltamill";
+
+/// Where an answer goes.
+#[derive(Clone, Copy)]
+struct Place {
+    key: ApiKey,
+    version: i16,
+    correlation: i32,
+}
+
+/// Checks and decodes a frame of at least eight bytes, and begins to answer it.
+pub async fn begin(shared: &Arc<Shared>, mut frame: Bytes) -> Result<Answer, Closed> {
+    let (key, version, correlation) = head(&frame);
+    let Some(api) = schema::api(key) else {
+        let name = ApiKey::try_from(key).map_or_else(|()| format!("request {key}"), |k| format!("{k:?}"));
+        return Err(Closed::Garbage(format!("{name} is not offered by the embedded broker")));
+    };
+    let place = Place { key: api.key, version, correlation };
+    if version < api.first || version > api.announced.1 {
+        // Only ApiVersions may come in a version that was not offered: the client then asks again in one that was.
+        if api.key != ApiKey::ApiVersions {
+            return Err(Closed::Garbage(format!("{:?} version {version} is not offered", api.key)));
+        }
+        let place = Place { version: 0, ..place };
+        return Ok(ready(place.answer(&versions(codes::UNSUPPORTED_VERSION))));
+    }
+    let header = decode::<RequestHeader>(&mut frame, api.key.request_header_version(version))?;
+    drop(header);
+    if !api.fits(version, &frame) {
+        return Err(Closed::Garbage(format!("{:?} version {version} is malformed", api.key)));
+    }
+    tracing::trace!(request = ?api.key, version, "a Kafka request");
+    let shared = Arc::clone(shared);
+    macro_rules! request {
+        () => {
+            decode(&mut frame, version)?
+        };
+    }
+    Ok(match api.key {
+        ApiKey::Produce => data::begin_produce(&shared, place, request!()).await,
+        ApiKey::Fetch => {
+            let request = request!();
+            Box::pin(async move { data::fetch(&shared, place, request).await })
+        }
+        ApiKey::ListOffsets => {
+            let request = request!();
+            Box::pin(async move { place.answer(&data::list_offsets(&shared, request, version).await) })
+        }
+        ApiKey::Metadata => {
+            let request = request!();
+            Box::pin(async move { place.answer(&topics::metadata(&shared, request, version).await) })
+        }
+        ApiKey::CreateTopics => {
+            let request = request!();
+            Box::pin(async move { place.answer(&topics::create(&shared, request).await) })
+        }
+        ApiKey::DeleteTopics => {
+            let request = request!();
+            Box::pin(async move { place.answer(&topics::delete(&shared, request, version).await) })
+        }
+        ApiKey::CreatePartitions => {
+            let request = request!();
+            Box::pin(async move { place.answer(&topics::grow(&shared, request).await) })
+        }
+        ApiKey::DescribeCluster => ready(place.answer(&topics::cluster(&shared))),
+        ApiKey::FindCoordinator => ready(place.answer(&groups::coordinator(&shared, request!(), version))),
+        ApiKey::JoinGroup => {
+            let request = request!();
+            Box::pin(async move { place.answer(&shared.groups.join(request, version).await) })
+        }
+        ApiKey::SyncGroup => {
+            let request = request!();
+            Box::pin(async move { place.answer(&shared.groups.sync(request).await) })
+        }
+        ApiKey::Heartbeat => {
+            let request = request!();
+            Box::pin(async move { place.answer(&groups::heartbeat(&shared, request)) })
+        }
+        ApiKey::LeaveGroup => {
+            let request = request!();
+            Box::pin(async move { place.answer(&groups::leave(&shared, request, version)) })
+        }
+        ApiKey::OffsetCommit => {
+            let request = request!();
+            Box::pin(async move { place.answer(&groups::commit(&shared, request).await) })
+        }
+        ApiKey::OffsetFetch => {
+            let request = request!();
+            Box::pin(async move { place.answer(&groups::committed(&shared, request, version)) })
+        }
+        ApiKey::InitProducerId => ready(place.answer(&producer(&shared, request!()))),
+        ApiKey::ApiVersions => ready(place.answer(&versions(codes::NONE))),
+        other => return Err(Closed::Garbage(format!("{other:?} is not offered by the embedded broker"))),
+    })
+}
+
+impl Place {
+    /// Encodes an answer.
+    fn answer<T: Encodable>(self, body: &T) -> Result<Option<Reply>, Closed> {
+        let mut out = BytesMut::with_capacity(512);
+        out.put_i32(0);
+        let header = ResponseHeader::default().with_correlation_id(self.correlation);
+        // Flexible versions have tagged fields in the header too, except ApiVersions: who is too new must still read it.
+        let encoded = header
+            .encode(&mut out, self.key.response_header_version(self.version))
+            .and_then(|()| body.encode(&mut out, self.version));
+        if let Err(e) = encoded {
+            // A field was set that the version does not have: our fault.
+            tracing::error!(request = ?self.key, version = self.version, error = %e, "an answer cannot be encoded");
+            return Err(Closed::Garbage(format!("{:?} version {} has no answer", self.key, self.version)));
+        }
+        let length = (out.len() - 4) as i32;
+        out[..4].copy_from_slice(&length.to_be_bytes());
+        Ok(Some(Reply { bytes: out, _permit: None }))
+    }
+}
+
+fn ready(answer: Result<Option<Reply>, Closed>) -> Answer {
+    Box::pin(std::future::ready(answer))
+}
+
+/// Decodes what was checked. The library is not trusted with what the check may have missed.
+fn decode<T: Decodable>(frame: &mut Bytes, version: i16) -> Result<T, Closed> {
+    match catch_unwind(AssertUnwindSafe(|| T::decode(frame, version))) {
+        Ok(Ok(request)) => Ok(request),
+        Ok(Err(e)) => Err(Closed::Garbage(format!("a request cannot be decoded: {e}"))),
+        Err(_) => Err(Closed::Garbage("a request cannot be decoded".into())),
+    }
+}
+
+fn versions(code: Code) -> ApiVersionsResponse {
+    let offered = APIS.iter().map(|api| {
+        ApiVersion::default()
+            .with_api_key(api.key as i16)
+            .with_min_version(api.announced.0)
+            .with_max_version(api.announced.1)
+    });
+    ApiVersionsResponse::default().with_error_code(code).with_api_keys(offered.collect())
+}
+
+/// Numbers for idempotent producers. Transactions are refused: this error is fatal at the client, at once.
+fn producer(shared: &Shared, request: InitProducerIdRequest) -> InitProducerIdResponse {
+    if request.transactional_id.is_some() {
+        tracing::warn!("a producer asked for transactions, which the embedded broker does not have");
+        return InitProducerIdResponse::default()
+            .with_error_code(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1);
+    }
+    let id = shared.next_producer.fetch_add(1, Ordering::Relaxed);
+    InitProducerIdResponse::default().with_producer_id(id.into()).with_producer_epoch(0)
+}

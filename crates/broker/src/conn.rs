@@ -1,0 +1,144 @@
+//! A connection: frames in, answers out in the order of the requests.
+//!
+//! ```text
+//!   frame = length i32 │ key i16 │ version i16 │ correlation i32 │ client │ body
+//!   read one ─► check, decode ─► begin it ─► queue of answers under way ─► write them, in order
+//! ```
+//!
+//! A produce request is handed to the writer as soon as it is read, so that several of one client share a sync; any other
+//! request begins when those before it are answered, as in Kafka. What is no request closes the connection.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::Shared;
+use crate::api;
+
+/// The longest request.
+const MAX_FRAME: usize = 100 << 20;
+/// Memory that all requests may take together, and all answers.
+pub const BUDGET_KIB: usize = 256 << 10;
+/// Answers of one connection under way.
+const UNDER_WAY: usize = 8;
+/// How long a client may take to send the rest of a frame, or to take an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a connection ends before its client ends it.
+#[derive(Debug)]
+pub enum Closed {
+    /// The network.
+    Io(io::Error),
+    /// Not a request that is understood.
+    Garbage(String),
+    /// The client neither sends nor takes.
+    Slow,
+    /// The broker stops.
+    Stopping,
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Closed::Io(e) => write!(f, "{e}"),
+            Closed::Garbage(what) => f.write_str(what),
+            Closed::Slow => f.write_str("the client stopped in the middle of a frame"),
+            Closed::Stopping => f.write_str("the broker stops"),
+        }
+    }
+}
+
+impl From<io::Error> for Closed {
+    fn from(e: io::Error) -> Closed {
+        Closed::Io(e)
+    }
+}
+
+/// An answer under way. None: the request wants none.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Option<Reply>, Closed>> + Send>>;
+
+/// An answer as it goes out, and the memory that was reserved for it.
+pub struct Reply {
+    pub bytes: BytesMut,
+    /// Given back when the answer is written.
+    pub _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Serves a client until it leaves.
+pub async fn serve(shared: Arc<Shared>, socket: TcpStream) -> Result<(), Closed> {
+    socket.set_nodelay(true)?;
+    let (read, write) = socket.into_split();
+    let (answers, queue) = mpsc::channel(UNDER_WAY);
+    tokio::select! {
+        r = requests(Arc::clone(&shared), read, answers) => match r {
+            // The client has said all; what it asked is still answered, by the other arm.
+            Ok(never) => match never {},
+            Err(e) => Err(e),
+        },
+        r = respond(queue, write) => r,
+    }
+}
+
+enum Never {}
+
+async fn requests(
+    shared: Arc<Shared>,
+    mut socket: OwnedReadHalf,
+    answers: mpsc::Sender<(Answer, Option<OwnedSemaphorePermit>)>,
+) -> Result<Never, Closed> {
+    while let Ok(length) = socket.read_i32().await {
+        let length = usize::try_from(length).ok().filter(|n| (8..=MAX_FRAME).contains(n));
+        // This is also how a browser or a TLS client looks here.
+        let length = length.ok_or_else(|| Closed::Garbage("a frame has an impossible length".into()))?;
+        let permit = reserve(&shared.incoming, length).await;
+        let mut frame = BytesMut::with_capacity(length.min(1 << 20));
+        while frame.len() < length {
+            let mut rest = (&mut socket).take((length - frame.len()) as u64);
+            let read = tokio::time::timeout(PATIENCE, rest.read_buf(&mut frame)).await;
+            if read.map_err(|_| Closed::Slow)?? == 0 {
+                return Err(Closed::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        let answer = api::begin(&shared, frame.freeze()).await?;
+        if answers.send((answer, permit)).await.is_err() {
+            break;
+        }
+    }
+    // Only the answers end the connection now.
+    drop(answers);
+    std::future::pending().await
+}
+
+async fn respond(
+    mut answers: mpsc::Receiver<(Answer, Option<OwnedSemaphorePermit>)>,
+    mut socket: OwnedWriteHalf,
+) -> Result<(), Closed> {
+    while let Some((answer, _permit)) = answers.recv().await {
+        if let Some(reply) = answer.await? {
+            let written = tokio::time::timeout(PATIENCE, socket.write_all(&reply.bytes)).await;
+            written.map_err(|_| Closed::Slow)??;
+        }
+    }
+    Ok(())
+}
+
+/// Waits for memory. A frame never needs more than there is.
+pub async fn reserve(budget: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    let kib = (bytes >> 10).clamp(1, BUDGET_KIB) as u32;
+    Arc::clone(budget).acquire_many_owned(kib).await.ok()
+}
+
+/// The first fields of a frame: key, version, correlation. The frame has at least eight bytes.
+pub fn head(frame: &Bytes) -> (i16, i16, i32) {
+    let mut head = &frame[..8];
+    (head.get_i16(), head.get_i16(), head.get_i32())
+}

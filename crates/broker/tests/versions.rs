@@ -1,0 +1,223 @@
+//! Every request in every version that is offered: the shape check lets it through, and the answer has the version's form.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use broker::{Broker, BrokerConfig};
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+
+/// Sends one request and decodes its answer.
+fn ask<Q: Encodable, A: Decodable>(socket: &mut TcpStream, key: ApiKey, version: i16, request: &Q) -> A {
+    let mut frame = BytesMut::new();
+    RequestHeader::default()
+        .with_request_api_key(key as i16)
+        .with_request_api_version(version)
+        .with_correlation_id(7)
+        .with_client_id(Some(text("test")))
+        .encode(&mut frame, key.request_header_version(version))
+        .expect("a header");
+    request.encode(&mut frame, version).unwrap_or_else(|e| panic!("{key:?} {version}: {e}"));
+    socket.write_all(&(frame.len() as i32).to_be_bytes()).expect("sent");
+    socket.write_all(&frame).expect("sent");
+    let mut length = [0; 4];
+    socket.read_exact(&mut length).unwrap_or_else(|e| panic!("{key:?} {version}: no answer, {e}"));
+    let mut answer = vec![0; i32::from_be_bytes(length) as usize];
+    socket.read_exact(&mut answer).expect("whole");
+    let mut answer = Bytes::from(answer);
+    let header = ResponseHeader::decode(&mut answer, key.response_header_version(version)).expect("a header");
+    assert_eq!(header.correlation_id, 7);
+    let body = A::decode(&mut answer, version).unwrap_or_else(|e| panic!("{key:?} {version}: {e}"));
+    assert!(answer.is_empty(), "{key:?} {version}: {} bytes are left", answer.len());
+    body
+}
+
+fn text(s: &str) -> StrBytes {
+    StrBytes::from_string(s.into())
+}
+
+fn topic() -> TopicName {
+    TopicName(text("t"))
+}
+
+#[test]
+fn every_version_that_is_offered_is_answered() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("threads");
+    let broker = runtime.block_on(Broker::start(BrokerConfig::default())).expect("a free port");
+    let mut socket = TcpStream::connect(broker.local_addr()).expect("it listens");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
+    let socket = &mut socket;
+
+    // A version that nobody knows gets the list, in the oldest form.
+    let mut offered = vec![];
+    for version in 0..=4 {
+        let request = ApiVersionsRequest::default();
+        let request = match version {
+            0..=2 => request,
+            _ => request.with_client_software_name(text("a")).with_client_software_version(text("1")),
+        };
+        let answer: ApiVersionsResponse = ask(socket, ApiKey::ApiVersions, version, &request);
+        assert_eq!(answer.error_code, 0);
+        offered = answer.api_keys;
+    }
+
+    let mut asked = 0;
+    for offer in offered {
+        let key = ApiKey::try_from(offer.api_key).expect("known");
+        // Produce is announced from 0 but spoken from 3.
+        for v in offer.min_version.max(key.valid_versions().min)..=offer.max_version {
+            asked += 1;
+            match key {
+                ApiKey::Produce => {
+                    let data = produce_request::PartitionProduceData::default()
+                        .with_records(Some(Bytes::from_static(b"no batch")));
+                    let data = produce_request::TopicProduceData::default()
+                        .with_name(topic())
+                        .with_partition_data(vec![data]);
+                    let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![data]);
+                    let answer: ProduceResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.responses[0].partition_responses[0].error_code, 2);
+                }
+                ApiKey::Fetch => {
+                    let partition = fetch_request::FetchPartition::default().with_partition_max_bytes(1_000);
+                    let wanted = fetch_request::FetchTopic::default()
+                        .with_topic(topic())
+                        .with_partitions(vec![partition]);
+                    let request = FetchRequest::default().with_max_bytes(1_000).with_topics(vec![wanted]);
+                    let _: FetchResponse = ask(socket, key, v, &request);
+                }
+                ApiKey::ListOffsets => {
+                    let partition = list_offsets_request::ListOffsetsPartition::default().with_timestamp(-1);
+                    let wanted = list_offsets_request::ListOffsetsTopic::default()
+                        .with_name(topic())
+                        .with_partitions(vec![partition]);
+                    let request = ListOffsetsRequest::default().with_topics(vec![wanted]);
+                    let _: ListOffsetsResponse = ask(socket, key, v, &request);
+                }
+                ApiKey::Metadata => {
+                    let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(topic()));
+                    let request = MetadataRequest::default().with_topics(Some(vec![wanted]));
+                    let answer: MetadataResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.topics[0].partitions.len(), 1, "made by asking");
+                }
+                ApiKey::OffsetCommit => {
+                    let partition = offset_commit_request::OffsetCommitRequestPartition::default()
+                        .with_committed_offset(3)
+                        .with_committed_metadata(Some(text("note")));
+                    let wanted = offset_commit_request::OffsetCommitRequestTopic::default()
+                        .with_name(topic())
+                        .with_partitions(vec![partition]);
+                    let request = OffsetCommitRequest::default()
+                        .with_group_id(GroupId(text("g")))
+                        .with_topics(vec![wanted]);
+                    let answer: OffsetCommitResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+                }
+                ApiKey::OffsetFetch if v < 8 => {
+                    let wanted = offset_fetch_request::OffsetFetchRequestTopic::default()
+                        .with_name(topic())
+                        .with_partition_indexes(vec![0]);
+                    let request = OffsetFetchRequest::default()
+                        .with_group_id(GroupId(text("g")))
+                        .with_topics(Some(vec![wanted]));
+                    let answer: OffsetFetchResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.topics[0].partitions[0].committed_offset, 3);
+                }
+                ApiKey::OffsetFetch => {
+                    let group = offset_fetch_request::OffsetFetchRequestGroup::default()
+                        .with_group_id(GroupId(text("g")));
+                    let request = OffsetFetchRequest::default().with_groups(vec![group.with_topics(None)]);
+                    let answer: OffsetFetchResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.groups[0].topics[0].partitions[0].committed_offset, 3);
+                }
+                ApiKey::FindCoordinator => {
+                    let request = FindCoordinatorRequest::default();
+                    let request = match v {
+                        0..=3 => request.with_key(text("g")),
+                        _ => request.with_coordinator_keys(vec![text("g"), text("h")]),
+                    };
+                    let answer: FindCoordinatorResponse = ask(socket, key, v, &request);
+                    assert!(if v < 4 { answer.port > 0 } else { answer.coordinators[1].port > 0 });
+                }
+                ApiKey::JoinGroup => {
+                    let protocol =
+                        join_group_request::JoinGroupRequestProtocol::default().with_name(text("range"));
+                    let request = JoinGroupRequest::default()
+                        .with_group_id(GroupId(text("joined")))
+                        .with_session_timeout_ms(10)
+                        .with_protocol_type(text("consumer"))
+                        .with_protocols(vec![protocol]);
+                    let request = if v >= 1 { request.with_rebalance_timeout_ms(10) } else { request };
+                    let answer: JoinGroupResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.error_code, if v < 4 { 0 } else { 79 });
+                }
+                ApiKey::Heartbeat => {
+                    let request = HeartbeatRequest::default().with_group_id(GroupId(text("none")));
+                    let answer: HeartbeatResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.error_code, 25);
+                }
+                ApiKey::LeaveGroup => {
+                    let request = LeaveGroupRequest::default().with_group_id(GroupId(text("none")));
+                    let member = leave_group_request::MemberIdentity::default().with_member_id(text("m"));
+                    let request = match v {
+                        0..=2 => request.with_member_id(text("m")),
+                        _ => request.with_members(vec![member]),
+                    };
+                    let answer: LeaveGroupResponse = ask(socket, key, v, &request);
+                    assert_eq!(if v < 3 { answer.error_code } else { answer.members[0].error_code }, 25);
+                }
+                ApiKey::SyncGroup => {
+                    let request = SyncGroupRequest::default().with_group_id(GroupId(text("none")));
+                    let answer: SyncGroupResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.error_code, 25);
+                }
+                ApiKey::ApiVersions => {}
+                ApiKey::CreateTopics => {
+                    let name = TopicName(text(&format!("made{v}")));
+                    let topic = create_topics_request::CreatableTopic::default()
+                        .with_name(name)
+                        .with_num_partitions(2)
+                        .with_replication_factor(1);
+                    let answer: CreateTopicsResponse =
+                        ask(socket, key, v, &CreateTopicsRequest::default().with_topics(vec![topic]));
+                    assert_eq!(answer.topics[0].error_code, 0);
+                }
+                ApiKey::DeleteTopics => {
+                    let name = TopicName(text(&format!("made{v}")));
+                    let request = DeleteTopicsRequest::default();
+                    let topic =
+                        delete_topics_request::DeleteTopicState::default().with_name(Some(name.clone()));
+                    let request = match v {
+                        0..=5 => request.with_topic_names(vec![name]),
+                        _ => request.with_topics(vec![topic]),
+                    };
+                    let answer: DeleteTopicsResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.responses[0].error_code, if v < 2 { 3 } else { 0 });
+                }
+                ApiKey::CreatePartitions => {
+                    let topic = create_partitions_request::CreatePartitionsTopic::default()
+                        .with_name(TopicName(text("made7")))
+                        .with_count(3 + i32::from(v));
+                    let answer: CreatePartitionsResponse =
+                        ask(socket, key, v, &CreatePartitionsRequest::default().with_topics(vec![topic]));
+                    assert_eq!(answer.results[0].error_code, 0);
+                }
+                ApiKey::InitProducerId => {
+                    let answer: InitProducerIdResponse =
+                        ask(socket, key, v, &InitProducerIdRequest::default().with_transactional_id(None));
+                    assert!(answer.producer_id.0 > 0);
+                }
+                ApiKey::DescribeCluster => {
+                    let answer: DescribeClusterResponse =
+                        ask(socket, key, v, &DescribeClusterRequest::default());
+                    assert_eq!(answer.brokers.len(), 1);
+                }
+                other => panic!("{other:?} is offered, but not tested"),
+            }
+        }
+    }
+    assert!(asked > 90, "{asked}");
+}
