@@ -2,8 +2,49 @@
 //!
 //! An entry says how a function is called (name, argument types, result), how it treats NULL, and how it is computed.
 //! The planner resolves calls against it by Postgres' rules, the evaluator runs it, `pg_proc` and the docs list it.
+//!
+//! ```text
+//!   text.rs numeric.rs time.rs …  ──►  registry  ──►  resolve (name + types → FuncRef)  ──►  ScalarExpr::Call
+//!       entries, by topic              one table  └►  signatures() (pg_proc, docs)
+//! ```
+//!
+//! What the planner writes by itself, because it is syntax rather than a call:
+//!
+//! | SQL | becomes |
+//! |---|---|
+//! | `a AND b`, `OR`, `CASE`, `COALESCE`, `TRY_CAST` | variants of [`crate::ScalarExpr`] |
+//! | `NOT a`, `a IS NULL`, `a IS TRUE`, `a IS DISTINCT FROM b` | [`ids::NOT`], [`ids::IS_NULL`], [`ids::IS_TRUE`] …, [`ids::IS_DISTINCT`] by [`scalar`] |
+//! | `nullif(a, b)`, `greatest(…)`, `least(…)` | [`resolve::function`] |
+//! | `a op ANY (array)`, `a op ALL (array)` | [`resolve::quantified`]: one function of (a, array) |
+//! | `ARRAY[…]`, `LIST[…]`, `MAP[…]`, `ROW(…)` | [`ids::ARRAY`], [`ids::LIST`], [`ids::MAP`], [`ids::ROW`] of elements cast to one type; nested `ARRAY[ARRAY[…]]`: [`ids::ARRAY_NEST`] |
+//! | `a[i]`, `a[i:j]` | [`resolve::subscript`], [`resolve::subscripts`], [`resolve::slice`] |
+//! | `(r).field` | [`ids::RECORD_GET`] of (r, its position from 0 as int4) |
+//! | `position(a IN b)` | `strpos(b, a)` |
+//! | `substring(a FROM b FOR c)`, `trim(BOTH a FROM b)`, `overlay(…)`, `extract(f FROM x)` | `substring(a, b, c)`, `btrim(b, a)`, `overlay(…)`, `extract('f', x)` |
+//! | `a AT TIME ZONE z` | `timezone(z, a)` |
+//! | `a LIKE b ESCAPE c` | `a ~~ like_escape(b, c)` |
+//! | `a SIMILAR TO b`, `x IS JSON` | `a ~ similar_to_escape(b)`, `is_json(x, 'value')` |
+//! | a record where JSON is wanted (`to_jsonb(t)`, `jsonb_agg(t)`) | the argument wrapped by [`resolve::jsonb_argument`], which knows the field names |
 
+mod aggregate;
+mod array;
+mod bytes;
+mod cast;
+mod compare;
+mod format;
+mod jsonb;
+mod numeric;
+mod pattern;
+mod registry;
 pub mod resolve;
+pub mod rows_from;
+mod system;
+mod table;
+mod text;
+mod time;
+
+pub use registry::{FunctionKind, Signature, signatures};
+pub use text::quote_ident;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -89,6 +130,152 @@ pub struct TableFunc {
 /// A reference into the table.
 #[derive(Clone, Copy)]
 pub struct TableFuncRef(pub &'static TableFunc);
+
+/// The scalar function with this id.
+pub fn scalar(id: &str) -> Option<FuncRef> {
+    registry::table().scalars.get(id).map(|f| FuncRef(f))
+}
+
+/// The aggregate with this id.
+pub fn aggregate(id: &str) -> Option<AggRef> {
+    registry::table().aggregates.get(id).map(|f| AggRef(f))
+}
+
+/// The table function with this id.
+pub fn table_function(id: &str) -> Option<TableFuncRef> {
+    registry::table().tables.get(id).map(|f| TableFuncRef(f))
+}
+
+impl FuncRef {
+    /// The function with an id of [`ids`].
+    pub fn of(id: &'static str) -> FuncRef {
+        scalar(id).expect("the table has every id of `ids`; a test says so")
+    }
+}
+
+impl AggRef {
+    /// The aggregate with an id of [`ids`].
+    pub fn of(id: &'static str) -> AggRef {
+        aggregate(id).expect("the table has every id of `ids`; a test says so")
+    }
+
+    /// The value over no rows: 0 for counts, else NULL.
+    pub fn over_nothing(self) -> Datum<'static> {
+        AggRef::nothing(self.0.id)
+    }
+
+    fn nothing(id: &str) -> Datum<'static> {
+        match id {
+            ids::COUNT | ids::APPROX_COUNT_DISTINCT | "regr_count" => Datum::Int64(0),
+            _ => Datum::Null,
+        }
+    }
+
+    /// The value for a group, computed from all its argument rows at once: the reference for incremental states, and
+    /// what windows use.
+    pub fn evaluate(self, rows: &[Row], ty: &ScalarType) -> Result<Row, EvalError> {
+        aggregate::evaluate(self.0, rows, ty)
+    }
+}
+
+/// The ids that planner, optimizer and dataflow know by name.
+#[allow(missing_docs, reason = "each names a function of SQL")]
+pub mod ids {
+    pub const NOT: &str = "not";
+    pub const IS_NULL: &str = "is_null";
+    pub const IS_NOT_NULL: &str = "is_not_null";
+    pub const IS_TRUE: &str = "is_true";
+    pub const IS_NOT_TRUE: &str = "is_not_true";
+    pub const IS_FALSE: &str = "is_false";
+    pub const IS_NOT_FALSE: &str = "is_not_false";
+    /// `IS DISTINCT FROM`, over two values of one type.
+    pub const IS_DISTINCT: &str = "is_distinct";
+    /// `IS NOT DISTINCT FROM`.
+    pub const IS_NOT_DISTINCT: &str = "is_not_distinct";
+    /// Equality of two values of one type, whichever; so for the others of its kind.
+    pub const EQ: &str = "eq";
+    pub const NE: &str = "ne";
+    pub const LT: &str = "lt";
+    pub const LE: &str = "le";
+    pub const GT: &str = "gt";
+    pub const GE: &str = "ge";
+    pub const NULLIF: &str = "nullif";
+    pub const GREATEST: &str = "greatest";
+    pub const LEAST: &str = "least";
+    /// The error that its first argument (SQLSTATE) and second (message) say; for planned run-time checks. Its result
+    /// has whatever type the call says.
+    pub const RAISE: &str = "raise";
+
+    /// `convert_from(bytea, encoding)`.
+    pub const CONVERT_FROM: &str = "convert_from";
+    pub const CAST_TEXT_JSONB: &str = "cast_text_jsonb";
+    /// `jsonb -> text`.
+    pub const JSONB_GET: &str = "jsonb_get";
+    /// `jsonb ->> text`.
+    pub const JSONB_GET_TEXT: &str = "jsonb_get_text";
+    /// `jsonb -> int4`.
+    pub const JSONB_GET_INDEX: &str = "jsonb_get_index";
+    /// `jsonb ->> int4`.
+    pub const JSONB_GET_INDEX_TEXT: &str = "jsonb_get_index_text";
+    /// `jsonb #> text[]`.
+    pub const JSONB_GET_PATH: &str = "jsonb_get_path";
+    /// `jsonb #>> text[]`.
+    pub const JSONB_GET_PATH_TEXT: &str = "jsonb_get_path_text";
+    pub const JSONB_TYPEOF: &str = "jsonb_typeof";
+    pub const TO_JSONB: &str = "to_jsonb";
+    pub const RECORD_TO_JSONB: &str = "record_to_jsonb";
+
+    pub const CAST_TEXT_BOOL: &str = "cast_text_bool";
+    pub const CAST_TEXT_INT2: &str = "cast_text_int2";
+    pub const CAST_TEXT_INT4: &str = "cast_text_int4";
+    pub const CAST_TEXT_INT8: &str = "cast_text_int8";
+    pub const CAST_TEXT_FLOAT4: &str = "cast_text_float4";
+    pub const CAST_TEXT_FLOAT8: &str = "cast_text_float8";
+    pub const CAST_TEXT_NUMERIC: &str = "cast_text_numeric";
+    pub const CAST_TEXT_TIMESTAMP: &str = "cast_text_timestamp";
+    pub const CAST_TEXT_TIMESTAMPTZ: &str = "cast_text_timestamptz";
+    pub const CAST_TEXT_DATE: &str = "cast_text_date";
+    pub const CAST_TEXT_UUID: &str = "cast_text_uuid";
+    pub const CAST_JSONB_NUMERIC: &str = "cast_jsonb_numeric";
+    pub const CAST_JSONB_TEXT: &str = "cast_jsonb_text";
+    /// Casts to the engine's time: what temporal filters compare with.
+    pub const CAST_TIMESTAMPTZ_MZ_TIMESTAMP: &str = "cast_timestamptz_mz_timestamp";
+    pub const CAST_TIMESTAMP_MZ_TIMESTAMP: &str = "cast_timestamp_mz_timestamp";
+    /// `mz_timestamp + interval`, `mz_timestamp - interval`.
+    pub const MZ_TIMESTAMP_ADD_INTERVAL: &str = "mz_timestamp_add_interval";
+    pub const MZ_TIMESTAMP_SUB_INTERVAL: &str = "mz_timestamp_sub_interval";
+    pub const TIMESTAMPTZ_ADD_INTERVAL: &str = "timestamptz_add_interval";
+    pub const TIMESTAMPTZ_SUB_INTERVAL: &str = "timestamptz_sub_interval";
+    pub const TIMESTAMP_ADD_INTERVAL: &str = "timestamp_add_interval";
+    pub const TIMESTAMP_SUB_INTERVAL: &str = "timestamp_sub_interval";
+
+    /// `ARRAY[…]`: elements of one type.
+    pub const ARRAY: &str = "array";
+    /// `ARRAY[ARRAY[…], …]`: arrays of the same shape become one array of one more dimension.
+    pub const ARRAY_NEST: &str = "array_nest";
+    pub const LIST: &str = "list";
+    /// `MAP[k => v, …]`: keys and values in turn.
+    pub const MAP: &str = "map";
+    pub const ROW: &str = "row";
+    /// (record, position from 0 as int4) → the field.
+    pub const RECORD_GET: &str = "record_get";
+
+    pub const COUNT: &str = "count";
+    pub const SUM: &str = "sum";
+    pub const AVG: &str = "avg";
+    pub const MIN: &str = "min";
+    pub const MAX: &str = "max";
+    pub const BOOL_AND: &str = "bool_and";
+    pub const BOOL_OR: &str = "bool_or";
+    pub const ARRAY_AGG: &str = "array_agg";
+    pub const LIST_AGG: &str = "list_agg";
+    pub const STRING_AGG: &str = "string_agg";
+    pub const JSONB_AGG: &str = "jsonb_agg";
+    pub const APPROX_COUNT_DISTINCT: &str = "approx_count_distinct";
+
+    pub const UNNEST: &str = "unnest";
+    pub const GENERATE_SERIES_INT8: &str = "generate_series_int8";
+}
 
 macro_rules! by_id {
     ($($name:ident)*) => {$(
