@@ -34,6 +34,15 @@ pub trait Fs: Send + Sync {
     fn real_path(&self, path: &Path) -> Option<PathBuf>;
 }
 
+/// Makes a directory's own name durable, in its parent.
+pub(crate) fn sync_parent(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => fs.sync_dir(Path::new(".")),
+        Some(parent) => fs.sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
 /// An open file.
 pub trait File: Send + Sync {
     /// Its length in bytes.

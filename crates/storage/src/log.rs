@@ -315,11 +315,13 @@ impl Log {
     /// Begins the next file with a checkpoint. There is no open file.
     pub(crate) fn begin(&mut self) -> Result<(), StorageError> {
         let number = self.next_number;
-        let mut contents = lock(&self.contents);
-        let live = contents.live_files();
-        let (keep, dead): (Vec<_>, Vec<_>) =
-            self.sealed.iter().cloned().partition(|s| live.contains(&s.number));
-        let payload = Checkpoint::encode(&keep, &contents.state);
+        let (payload, keep, dead) = {
+            let contents = lock(&self.contents);
+            let live = contents.live_files();
+            let (keep, dead): (Vec<_>, Vec<_>) =
+                self.sealed.iter().cloned().partition(|s| live.contains(&s.number));
+            (Checkpoint::encode(&keep, &contents.state), keep, dead)
+        };
         let mut bytes = frame::file_header(number).to_vec();
         bytes.resize(FILE_HEADER + FRAME_HEADER, 0);
         let mut header = Header::new(Kind::Checkpoint);
@@ -331,6 +333,7 @@ impl Log {
         self.chain = chain;
         self.next_number += 1;
         let start = bytes.len() as u64;
+        let mut contents = lock(&self.contents);
         contents.files.insert(number, file.clone());
         for sealed in &dead {
             contents.files.remove(&sealed.number);

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::StorageError;
 use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileHeader, Header, Kind, TRAILER};
-use crate::fs::Fs;
+use crate::fs::{self, Fs};
 use crate::group::FrameGroup;
 use crate::index::{Footer, Index};
 use crate::log::{Active, Chain, Contents, Log, LogFile, block, file_name, lock};
@@ -81,11 +81,15 @@ pub(crate) fn open(
             let what = format!("no log file is here, but the index knows of {sequence} frames");
             return Err(StorageError::damaged(dir, 0, what));
         }
+        fs::sync_parent(&*log.fs, dir).map_err(|e| StorageError::sync(dir, &e))?;
         log.index = index;
         log.begin()?;
         return Ok((log, lock_guard, Recovered { notes, ..Recovered::default() }));
     };
 
+    // A kill may have come between the creation of the tail and the sync that makes its name durable.
+    fs::sync_parent(&*log.fs, dir).map_err(|e| StorageError::sync(dir, &e))?;
+    log.fs.sync_dir(dir).map_err(|e| StorageError::sync(dir, &e))?;
     log.next_number = tail.number + 1;
     log.sealed = tail.checkpoint.sealed.clone();
     remove_leftovers(&*fs, &files, &tail, &mut notes)?;

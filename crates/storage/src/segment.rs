@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::StorageError;
-use crate::fs::{File, Fs};
+use crate::fs::{self, File, Fs};
 
 const MAGIC: &[u8; 8] = b"DMSEGMNT";
 const VERSION: u32 = 1;
@@ -120,6 +120,9 @@ impl SegmentLog {
         if removed.is_some() {
             segments.pop();
         }
+        // A kill may have come between the creation of a file and the sync that makes its name durable.
+        fs::sync_parent(&*fs, dir).map_err(|e| StorageError::sync(dir, &e))?;
+        fs.sync_dir(dir).map_err(|e| StorageError::sync(dir, &e))?;
         if segments.is_empty() {
             let segment = Segment::create(&*fs, dir, removed.unwrap_or(0))?;
             end = segment.base + FILE_HEADER;

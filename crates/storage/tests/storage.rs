@@ -350,6 +350,125 @@ fn a_fault_at_any_call_leaves_whole_groups() {
     }
 }
 
+/// What storage should hold, kept the simple way.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
+    catalog: BTreeMap<String, Vec<u8>>,
+    progress: BTreeMap<u64, BTreeMap<i32, i64>>,
+    shards: BTreeMap<ShardId, Vec<(Timestamp, Row, i64)>>,
+    last_time: Timestamp,
+}
+
+impl Model {
+    fn apply(&mut self, group: &FrameGroup) {
+        self.last_time = group.time;
+        for update in &group.updates {
+            let rows = self.shards.entry(update.shard).or_default();
+            rows.extend(update.block.iter().map(|(row, diff)| (group.time, row.to_row(), diff)));
+        }
+        for (source, partitions) in &group.progress {
+            self.progress.entry(*source).or_default().extend(partitions.iter().copied());
+        }
+        for (key, value) in &group.catalog {
+            match value {
+                Some(value) => self.catalog.insert(key.clone(), value.clone()),
+                None => self.catalog.remove(key),
+            };
+        }
+        for shard in &group.drop_shards {
+            self.shards.remove(shard);
+        }
+    }
+
+    /// Where another model differs, in a line.
+    fn difference(&self, other: &Model) -> String {
+        let counts = |m: &Model| m.shards.iter().map(|(id, rows)| (id.0, rows.len())).collect::<Vec<_>>();
+        format!(
+            "time {} or {}, catalog equal {}, progress equal {}, shards {:?} or {:?}",
+            self.last_time,
+            other.last_time,
+            self.catalog == other.catalog,
+            self.progress == other.progress,
+            counts(self),
+            counts(other)
+        )
+    }
+
+    fn of(storage: &Storage, recovered: Recovered) -> Model {
+        let shards = recovered.shards.keys().map(|id| (*id, read(storage, *id))).collect();
+        let Recovered { catalog, progress, last_time, .. } = recovered;
+        Model { catalog, progress, shards, last_time }
+    }
+}
+
+fn random_group(time: Timestamp, random: &mut Random) -> FrameGroup {
+    let mut group = FrameGroup { time, ..FrameGroup::default() };
+    for _ in 0..random.below(4) {
+        let (first, rows) = (random.below(1000) as i64, 1 + random.below(20) as i64);
+        let mut block = block(first..first + rows).as_ref().clone();
+        if random.below(3) == 0 {
+            block.push(Row::pack([Datum::Null]).as_ref(), -1);
+        }
+        let shard = ShardId(random.below(5));
+        group.updates.push(ShardUpdate { shard, kind: BlockKind::Rows, block: Arc::new(block) });
+    }
+    if random.below(2) == 0 {
+        group.progress.push((random.below(3), vec![(random.below(3) as i32, time as i64)]));
+    }
+    if random.below(4) == 0 {
+        let value = (random.below(3) > 0).then(|| vec![time as u8; random.below(300) as usize]);
+        group.catalog.push((format!("key {}", random.below(6)), value));
+    }
+    if random.below(6) == 0 {
+        group.drop_shards.push(ShardId(random.below(5)));
+    }
+    group
+}
+
+/// `DELTAMILL_STORAGE_SEEDS=5000 cargo test -p deltamill-storage --test storage any_history` looks longer.
+#[test]
+fn any_history_with_power_cuts_is_a_prefix_of_what_was_appended() {
+    let seeds = std::env::var("DELTAMILL_STORAGE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
+    let (mut starts, mut cut_off) = (0, 0);
+    for seed in 0..seeds {
+        let mut random = Random::new(seed);
+        let mut disk = SimFs::new();
+        let mut models = vec![Model::default()];
+        for life in 0..6 {
+            let context = format!("seed {seed}, life {life}");
+            let (storage, recovered) = try_open(&disk).unwrap_or_else(|e| panic!("{context}: {e}"));
+            cut_off += recovered.notes.len();
+            let found = Model::of(&storage, recovered);
+            let at = models.iter().position(|m| *m == found);
+            let last = models.last().expect("never empty");
+            let at = at.unwrap_or_else(|| panic!("{context}: {}", found.difference(last)));
+            models = vec![found];
+            assert!(at < 10, "{context}");
+            starts += 1;
+            for time in (models[0].last_time + 1..).take(random.below(30) as usize) {
+                let group = random_group(time, &mut random);
+                models[0].apply(&group);
+                storage.append_wait(group).expect("healthy");
+            }
+            // Some more of which the cut may take any.
+            let op = [Op::Write, Op::Sync, Op::SyncDir][random.below(3) as usize];
+            disk.inject(op, random.below(4), false, io::ErrorKind::Other);
+            for time in (models[0].last_time + 1..).take(8) {
+                let group = random_group(time, &mut random);
+                let mut model = models.last().expect("never empty").clone();
+                model.apply(&group);
+                models.push(model);
+                match storage.append_wait(group) {
+                    Ok(()) => drop(models.drain(..models.len() - 1)),
+                    Err(_) => break,
+                }
+            }
+            disk = if random.below(4) == 0 { disk.kill() } else { disk.power_cut(random.next_u64()) };
+        }
+    }
+    assert!(starts == 6 * seeds && cut_off as u64 > seeds / 3, "{starts} {cut_off}");
+}
+
 #[test]
 fn a_full_disk_takes_nothing_in_part_and_recovers() {
     let fs = SimFs::new();
@@ -591,6 +710,54 @@ fn with_real_directory(harm: impl Fn(&Path), note: Option<&str>) {
     let (storage, recovered) = open();
     assert_eq!(recovered.notes, Vec::<String>::new(), "the index was rebuilt");
     check(&storage, Some(&recovered), 61, "after that");
+}
+
+/// The other process of the test below: appends ticks until it is killed.
+#[test]
+#[ignore = "run by the test that kills it"]
+fn appender() {
+    let Ok(dir) = std::env::var("STORAGE_TEST_DIRECTORY") else { return };
+    let (storage, recovered) =
+        Storage::open(Location::Directory(dir.into()), Arc::new(RealFs), SMALL).expect("the log is sound");
+    for time in recovered.last_time + 1.. {
+        storage.append_wait(tick(time)).expect("healthy");
+        println!("acknowledged {time}");
+    }
+}
+
+#[test]
+fn kills_lose_nothing_acknowledged() {
+    use std::io::BufRead;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut random = Random::new(11);
+    let mut acknowledged = 0;
+    for round in 0..8 {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("the test runs"))
+            .args(["--exact", "appender", "--ignored", "--nocapture"])
+            .env("STORAGE_TEST_DIRECTORY", dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let mut lines = io::BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let wanted = 1 + random.below(60) as usize;
+        let number = |line: String| line.rsplit_once("acknowledged ").and_then(|(_, n)| n.parse().ok());
+        let mut last = lines.by_ref().filter_map(number).nth(wanted);
+        child.kill().expect("alive");
+        // What it had said before it died counts too.
+        last = lines.filter_map(number).last().or(last);
+        child.wait().expect("dead");
+        acknowledged = last.expect("it acknowledged something");
+        let location = Location::Directory(dir.path().to_owned());
+        let (storage, recovered) =
+            Storage::open(location, Arc::new(RealFs), SMALL).expect("the log is sound");
+        assert!(
+            recovered.last_time >= acknowledged,
+            "round {round}: {} < {acknowledged}",
+            recovered.last_time
+        );
+        check(&storage, Some(&recovered), recovered.last_time, &format!("round {round}"));
+    }
+    assert!(acknowledged > 8);
 }
 
 #[test]
