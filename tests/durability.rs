@@ -1,0 +1,97 @@
+//! Nothing lost, nothing doubled, whatever is killed when.
+
+use crate::support::{Server, create_topic, events, produce, rows, w1_loop::Views};
+
+/// Kills at random times while events stream into four partitions of a broker: every event exactly once, and the views
+/// equal to a recomputation. `DELTAMILL_KILLS` and `DELTAMILL_EVENTS` make it longer.
+#[test]
+fn every_event_exactly_once_through_kills() {
+    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    let (kills, n) = (number("DELTAMILL_KILLS", 30), number("DELTAMILL_EVENTS", 500_000));
+    let seed = number("DELTAMILL_SEED", 11);
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let broker = Server::start(&["--data-dir", &path("broker"), "--kafka-listen", "127.0.0.1:0", "--workers", "1"]);
+    let brokers = broker.kafka.clone().expect("the embedded Kafka");
+    create_topic(&brokers, "events", 4);
+    let mut server = Server::start(&["--data-dir", &path("engine"), "--workers", "2"]);
+    server.rows(&format!(
+        "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);
+         CREATE SOURCE segment_events FROM KAFKA CONNECTION k (TOPIC 'events') FORMAT BYTES INCLUDE PARTITION, OFFSET;"
+    ));
+    let views = std::fs::read_to_string(crate::support::repository("tests/w1/views.sql")).expect("the kit's views");
+    server.rows(&views);
+    let lines = events(seed, n as usize);
+    let mut expected = Views::default();
+    lines.iter().for_each(|line| expected.line(line));
+    let producer = std::thread::spawn(move || {
+        let slice = lines.len().div_ceil(40).max(1);
+        for chunk in lines.chunks(slice) {
+            produce(&brokers, "events", 4, chunk);
+        }
+    });
+    // A small generator of its own, so that a seed names a run.
+    let mut random = seed;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random >> 33
+    };
+    for _ in 0..kills {
+        std::thread::sleep(std::time::Duration::from_millis(50 + next() % 900));
+        server.crash_and_restart();
+    }
+    producer.join().expect("all is produced");
+    let all = n.to_string();
+    server.wait_for("SELECT count(*) FROM segment_events", &[&all]);
+    let exact = "SELECT count(*), count(DISTINCT \"offset\"), min(\"offset\"), max(\"offset\") + 1
+                 FROM segment_events GROUP BY partition ORDER BY partition";
+    let of_partitions: Vec<String> = (0..4)
+        .map(|p| {
+            let of = n / 4 + u64::from(p < n % 4);
+            format!("{of}|{of}|0|{of}")
+        })
+        .collect();
+    let expected_partitions: Vec<&str> = of_partitions.iter().map(String::as_str).collect();
+    server.wait_for(exact, &expected_partitions);
+    let mut got = rows(&mut server.client(), "SELECT line FROM w1_lines").expect("the views answer");
+    got.sort();
+    assert_eq!(got, expected.lines());
+    println!("{kills} kills, {n} events, seed {seed}: 0 lost, 0 doubled, 0 different");
+}
+
+#[test]
+fn objects_rows_and_secrets_survive_a_crash() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().display().to_string();
+    let mut server = Server::start(&["--data-dir", &data]);
+    server.rows(
+        "CREATE SCHEMA s; CREATE SECRET pw AS 'hidden';
+         CREATE TABLE s.t (a int4 NOT NULL, b text);
+         CREATE VIEW v AS SELECT b, sum(a) AS n FROM s.t GROUP BY b;
+         CREATE MATERIALIZED VIEW mv AS SELECT * FROM v;
+         CREATE INDEX i ON v (b);
+         INSERT INTO s.t VALUES (1, 'x'), (2, 'x'), (3, NULL)",
+    );
+    let before = server.rows("SELECT b, n FROM mv ORDER BY b");
+    assert_eq!(before, ["x|3", "NULL|3"]);
+    for _ in 0..3 {
+        server.crash_and_restart();
+        assert_eq!(server.rows("SELECT b, n FROM mv ORDER BY b"), before);
+        assert_eq!(server.rows("SELECT n FROM v WHERE b = 'x'"), ["3"]);
+        assert_eq!(server.rows("SHOW SECRETS"), ["pw|"]);
+    }
+    server.rows("INSERT INTO s.t VALUES (4, 'x')");
+    assert_eq!(server.rows("SELECT n FROM mv WHERE b = 'x'"), ["7"]);
+    server.rows("DROP MATERIALIZED VIEW mv");
+    server.crash_and_restart();
+    assert!(server.error("SELECT * FROM mv").starts_with("42P01"));
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().display().to_string();
+    let _server = Server::start(&["--data-dir", &data]);
+    let second = crate::support::deltamill(&["serve", "--data-dir", &data, "--sql-listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(5), "{}", crate::support::text(&second.stderr));
+}

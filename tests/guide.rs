@@ -1,0 +1,146 @@
+//! The guide's way over the embedded broker: bytes from Kafka, jsonb, views; what bad records do.
+
+use std::process::Command;
+
+use crate::support::{Server, create_topic, events, have, produce, text};
+
+fn server() -> (Server, String) {
+    let server = Server::start(&["--ephemeral", "--kafka-listen", "127.0.0.1:0", "--workers", "2"]);
+    let brokers = server.kafka.clone().expect("the embedded Kafka");
+    (server, brokers)
+}
+
+#[test]
+fn the_guide_in_todays_syntax() {
+    let (server, brokers) = server();
+    create_topic(&brokers, "segment", 1);
+    produce(&brokers, "segment", 1, &events(3, 1_000));
+    server.rows(&format!(
+        "CREATE SECRET kafka_password AS 'unused';
+         CREATE CONNECTION upstash_kafka_connection TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL = PLAINTEXT);
+         CREATE SOURCE upstash_segment FROM KAFKA CONNECTION upstash_kafka_connection (TOPIC 'segment')
+           FORMAT BYTES WITH (SIZE = '3xsmall');
+         CREATE MATERIALIZED VIEW segment_events_json AS
+           SELECT CAST(data AS jsonb) AS data
+           FROM (SELECT convert_from(data, 'utf8') AS data FROM upstash_segment);"
+    ));
+    server.wait_for("SELECT count(*) FROM segment_events_json", &["1000"]);
+    let types = "SELECT data ->> 'type', count(*) > 0 FROM segment_events_json GROUP BY 1 ORDER BY 1";
+    assert_eq!(server.rows(types)[0], "group|t");
+    produce(&brokers, "segment", 1, &events(4, 500));
+    server.wait_for("SELECT count(*) FROM segment_events_json", &["1500"]);
+    server.wait_for(
+        "SELECT \"offset\", offset_known FROM upstash_segment_progress",
+        &["1500|1500"],
+    );
+}
+
+#[test]
+fn the_guide_in_the_old_binarys_syntax() {
+    let (server, brokers) = server();
+    create_topic(&brokers, "segment", 2);
+    produce(&brokers, "segment", 2, &events(3, 100));
+    server.rows(&format!(
+        "CREATE MATERIALIZED SOURCE upstash_segment FROM KAFKA BROKER '{brokers}' TOPIC 'segment'
+           WITH (security_protocol = 'plaintext') FORMAT BYTES"
+    ));
+    server.wait_for("SELECT count(*) FROM upstash_segment", &["100"]);
+    let missing = server.error(&format!("CREATE SOURCE x FROM KAFKA BROKER '{brokers}' TOPIC 'nope' FORMAT BYTES"));
+    assert!(missing.contains("nope"), "{missing}");
+    let unreachable = server.error("CREATE CONNECTION c TO KAFKA (BROKER '127.0.0.1:1', SECURITY PROTOCOL PLAINTEXT)");
+    assert!(unreachable.starts_with("08"), "{unreachable}");
+}
+
+#[test]
+fn formats_and_included_columns() {
+    let (server, brokers) = server();
+    create_topic(&brokers, "t", 1);
+    let messages = [b"{\"a\": 1}".to_vec(), b"{\"a\": [2]}".to_vec()];
+    produce(&brokers, "t", 1, &messages);
+    let k = format!("CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);");
+    server.rows(&k);
+    server.rows("CREATE SOURCE j FROM KAFKA CONNECTION k (TOPIC 't') FORMAT JSON INCLUDE PARTITION, OFFSET AS o");
+    server.wait_for("SELECT data, partition, o FROM j ORDER BY o", &["{\"a\":1}|0|0", "{\"a\":[2]}|0|1"]);
+    server.rows("CREATE SOURCE x FROM KAFKA CONNECTION k (TOPIC 't', START OFFSET (1)) FORMAT TEXT");
+    server.wait_for("SELECT text FROM x", &["{\"a\": [2]}"]);
+    create_topic(&brokers, "csv", 1);
+    produce(&brokers, "csv", 1, &[b"1,\"x, y\"".to_vec()]);
+    server.rows("CREATE SOURCE c FROM KAFKA CONNECTION k (TOPIC 'csv') FORMAT CSV WITH 2 COLUMNS");
+    server.wait_for("SELECT column1, column2 FROM c", &["1|x, y"]);
+}
+
+#[test]
+fn a_bad_record_is_named_and_others_are_not_lost() {
+    let (server, brokers) = server();
+    create_topic(&brokers, "t", 1);
+    server.rows(&format!(
+        "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);
+         CREATE SOURCE s FROM KAFKA CONNECTION k (TOPIC 't') FORMAT BYTES;
+         CREATE MATERIALIZED VIEW v AS SELECT CAST(convert_from(data, 'utf8') AS jsonb) AS data FROM s;
+         CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM s;"
+    ));
+    let bad: [&[u8]; 4] = [b"{\"a\": 1}", b"not json", b"\xff\xfe", b"{\"a\": \"\\u0000\"}"];
+    produce(&brokers, "t", 1, &bad.map(<[u8]>::to_vec));
+    server.wait_for("SELECT n FROM n", &["4"]);
+    let error = server.client().simple_query("SELECT * FROM v").expect_err("a bad record fails the view");
+    let error = error.as_db_error().expect("an error of the server");
+    let detail = error.detail().unwrap_or_default();
+    assert!(detail.contains("partition 0, offset "), "{error:?}");
+    assert_eq!(server.rows("SELECT count(*) FROM s"), ["4"]);
+}
+
+#[test]
+fn subscribe_shows_each_change_as_it_comes() {
+    let (server, _) = server();
+    server.rows("CREATE TABLE t (a int4); CREATE MATERIALIZED VIEW v AS SELECT sum(a) AS n FROM t");
+    let mut client = server.client();
+    let step = |sql: &str, client: &mut postgres::Client| crate::support::rows(client, sql).expect("it runs");
+    step("BEGIN; DECLARE c CURSOR FOR SUBSCRIBE v", &mut client);
+    let without_time = |rows: Vec<String>| -> Vec<String> {
+        rows.iter().map(|r| r.split_once('|').expect("a time").1.to_string()).collect()
+    };
+    server.rows("INSERT INTO t VALUES (1)");
+    let first = without_time(step("FETCH ALL c WITH (timeout = '2s')", &mut client));
+    assert_eq!(first.last().map(String::as_str), Some("1|1"), "{first:?}");
+    server.rows("INSERT INTO t VALUES (4)");
+    let second = without_time(step("FETCH 2 c WITH (timeout = '5s')", &mut client));
+    assert_eq!(second, ["-1|1", "1|5"]);
+    step("COMMIT", &mut client);
+}
+
+#[test]
+fn psql_describes_what_is_there() {
+    if !have("psql", "the guide is followed with psql") {
+        return;
+    }
+    let (server, _) = server();
+    server.rows(
+        "CREATE TABLE orders (id int8 NOT NULL, total numeric(10, 2));
+         CREATE VIEW big AS SELECT * FROM orders WHERE total > 100;
+         CREATE MATERIALIZED VIEW totals AS SELECT count(*) AS n FROM orders;
+         CREATE INDEX by_id ON orders (id)",
+    );
+    for (command, found) in
+        [("\\d", "totals"), ("\\dt", "orders"), ("\\dv", "big"), ("\\dm", "totals"), ("\\di", "by_id"),
+         ("\\l", "materialize"), ("\\dn", "public"), ("\\d orders", "bigint")]
+    {
+        let out = server.psql(&["-c", command]);
+        assert!(out.status.success(), "{command}: {}", text(&out.stderr));
+        assert!(text(&out.stdout).contains(found), "{command}: {}", text(&out.stdout));
+    }
+    let (host, port) = server.sql.rsplit_once(':').expect("host:port");
+    let mut child = Command::new("psql")
+        .args(["-X", "-h", host, "-p", port, "-U", "materialize", "-d", "materialize"])
+        .args(["-c", "COPY (SUBSCRIBE totals) TO STDOUT"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("psql runs");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
+    let first = lines.next().expect("a line").expect("text");
+    assert!(first.ends_with("\t1\t0"), "{first}");
+    server.rows("INSERT INTO orders VALUES (1, 5)");
+    let next: Vec<String> = lines.by_ref().take(2).map(|l| l.expect("text")).collect();
+    assert!(next[0].ends_with("\t-1\t0") && next[1].ends_with("\t1\t1"), "{next:?}");
+    child.kill().expect("psql ends");
+    child.wait().expect("psql ends");
+}

@@ -1,0 +1,22 @@
+//! Tests of the whole program through its real interfaces. What needs something that is not installed (a JDK for Kafka,
+//! psql) says so and is skipped; with `DELTAMILL_REQUIRE=1`, as in CI, a skip is a failure.
+//!
+//! | module | what belongs in it |
+//! |---|---|
+//! | `cli` | the command line: flags, output, exit codes |
+//! | `durability` | what survives kill −9, and restarts |
+//! | `guide` | the guide's way: Kafka bytes, jsonb, views; both syntaxes; bad records |
+//! | `house` | the rules of the repository itself |
+//! | `kafka` | a real Apache Kafka over SASL_SSL |
+//! | `protocol` | the Postgres protocol, its misuse, clients |
+//! | `w1` | the six views of the speed workload against a plain computation |
+
+mod support;
+
+mod cli;
+mod durability;
+mod guide;
+mod house;
+mod kafka;
+mod protocol;
+mod w1;

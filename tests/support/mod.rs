@@ -1,0 +1,223 @@
+//! A server to test, its clients, and waiting for conditions.
+
+#[path = "../../benches/support/w1.rs"]
+pub mod w1_loop;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// The program.
+pub const DELTAMILL: &str = env!("CARGO_BIN_EXE_deltamill");
+
+/// How long a condition may take to come true.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    arguments: Vec<String>,
+    /// Where SQL is served.
+    pub sql: String,
+    /// Where HTTP is served.
+    pub http: String,
+    /// Where the embedded Kafka listens.
+    pub kafka: Option<String>,
+}
+
+impl Server {
+    /// Starts `deltamill serve` with these flags on free ports.
+    pub fn start(arguments: &[&str]) -> Server {
+        let arguments: Vec<String> = arguments.iter().map(|a| a.to_string()).collect();
+        let mut child = Command::new(DELTAMILL)
+            .args(["--json", "serve", "--sql-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args(&arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line comes");
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("the server says where it listens");
+        assert_eq!(ready["type"], "ready", "{line}");
+        let address = |name: &str| ready[name].as_str().map(str::to_string);
+        let (sql, http, kafka) = (address("sql"), address("http"), address("kafka"));
+        Server { child, arguments, sql: sql.expect("SQL"), http: http.expect("HTTP"), kafka }
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Ends it as a crash would, and starts it again on the same data.
+    pub fn crash_and_restart(&mut self) {
+        self.kill();
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        *self = Server::start(&arguments);
+    }
+
+    /// A connection.
+    pub fn client(&self) -> Client {
+        let (host, port) = self.sql.rsplit_once(':').expect("host:port");
+        Client::connect(&format!("host={host} port={port} user=materialize dbname=materialize"), NoTls)
+            .expect("the server takes connections")
+    }
+
+    /// Runs statements; the rows of the last one, cells joined by `|`.
+    pub fn rows(&self, sql: &str) -> Vec<String> {
+        rows(&mut self.client(), sql).unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
+
+    /// Runs statements that must fail; SQLSTATE and message.
+    pub fn error(&self, sql: &str) -> String {
+        match rows(&mut self.client(), sql) {
+            Ok(rows) => panic!("{sql} should fail, but gave {rows:?}"),
+            Err(e) => e,
+        }
+    }
+
+    /// Waits until a query gives these rows.
+    pub fn wait_for(&self, sql: &str, expected: &[&str]) {
+        let mut client = self.client();
+        let start = Instant::now();
+        loop {
+            let got = rows(&mut client, sql);
+            if got.as_ref().is_ok_and(|rows| rows == expected) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{sql}: waited for {expected:?}, have {got:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Runs psql with these arguments.
+    pub fn psql(&self, arguments: &[&str]) -> Output {
+        let (host, port) = self.sql.rsplit_once(':').expect("host:port");
+        Command::new("psql")
+            .args(["-X", "-h", host, "-p", port, "-U", "materialize", "-d", "materialize"])
+            .args(arguments)
+            .output()
+            .expect("psql runs")
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The rows of the last statement of a text, or SQLSTATE and message.
+pub fn rows(client: &mut Client, sql: &str) -> Result<Vec<String>, String> {
+    let messages = client.simple_query(sql).map_err(|e| match e.as_db_error() {
+        Some(db) => format!("{} {}", db.code().code(), db.message()),
+        None => e.to_string(),
+    })?;
+    let mut rows = vec![];
+    for message in messages {
+        match message {
+            SimpleQueryMessage::Row(row) => {
+                let cells: Vec<&str> = (0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect();
+                rows.push(cells.join("|"));
+            }
+            SimpleQueryMessage::RowDescription(_) => rows.clear(),
+            _ => {}
+        }
+    }
+    Ok(rows)
+}
+
+/// Runs the program to its end.
+pub fn deltamill(arguments: &[&str]) -> Output {
+    Command::new(DELTAMILL).args(arguments).output().expect("the program runs")
+}
+
+/// What a command printed.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A file in the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Whether a program is there; if not, says so, and in CI fails.
+pub fn have(program: &str, why: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    if !found {
+        assert!(std::env::var_os("DELTAMILL_REQUIRE").is_none(), "{program} is required: {why}");
+        eprintln!("skipped, {program} is not installed: {why}");
+    }
+    found
+}
+
+/// Segment events of the repository's own generator, one line each.
+pub fn events(seed: u64, n: usize) -> Vec<Vec<u8>> {
+    let mut generator = source::generator::SegmentEvents::new(source::generator::Traffic::clean(seed));
+    let mut line = || {
+        let mut line = vec![];
+        generator.fill(&mut line);
+        line
+    };
+    (0..n).map(|_| line()).collect()
+}
+
+/// Writes lines to a file.
+pub fn write_lines(path: &Path, lines: &[Vec<u8>]) {
+    let mut text = lines.join(&b'\n');
+    text.push(b'\n');
+    std::fs::write(path, text).expect("the file can be written");
+}
+
+/// Produces messages round-robin over partitions, and waits until the broker has them.
+pub fn produce(brokers: &str, topic: &str, partitions: i32, messages: &[Vec<u8>]) {
+    use rdkafka::error::KafkaError;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use rdkafka::types::RDKafkaErrorCode::QueueFull;
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "5")
+        .create()
+        .expect("a producer");
+    for (i, message) in messages.iter().enumerate() {
+        let partition = i as i32 % partitions;
+        loop {
+            let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(message);
+            match producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(QueueFull), _)) => drop(producer.poll(Duration::from_millis(10))),
+                Err((e, _)) => panic!("{e}"),
+            }
+        }
+        if i % 1_000 == 0 {
+            producer.poll(Duration::ZERO);
+        }
+    }
+    producer.flush(PATIENCE).expect("the broker takes the messages");
+}
+
+/// Creates a topic.
+pub fn create_topic(brokers: &str, topic: &str, partitions: i32) {
+    use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+    use rdkafka::client::DefaultClientContext;
+    let admin: AdminClient<DefaultClientContext> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
+    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let results = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new())).expect("an answer");
+    results.into_iter().for_each(|r| drop(r.expect("the topic is created")));
+}
