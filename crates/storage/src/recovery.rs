@@ -99,7 +99,7 @@ pub(crate) fn open(
     // What the index says counts only if the log confirms the frame that it mirrors.
     if let Some(opened) = &index
         && mirrored.is_some()
-        && !replayed.mirrored.as_ref().is_some_and(|catalog| opened.catalog().as_ref() == Some(catalog))
+        && replayed.mirrored.as_ref().is_none_or(|catalog| opened.catalog().as_ref() != Some(catalog))
     {
         if mirrored.is_none_or(|(sequence, _)| sequence >= tail.chain.sequence) {
             notes.push("the index does not agree with the log: it is rebuilt".into());

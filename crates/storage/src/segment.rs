@@ -596,6 +596,43 @@ mod tests {
     }
 
     #[test]
+    fn many_lives_lose_nothing_synced() {
+        for seed in 0..200 {
+            let mut random = crate::sim::Random::new(seed);
+            let mut fs = SimFs::new();
+            // Records are numbered; `first` to `synced` must be there, up to `next` may be.
+            let (mut first, mut synced, mut next) = (0, 0, 0);
+            for life in 0..6 {
+                let context = format!("seed {seed}, life {life}");
+                let (log, _) = try_open(&fs).unwrap_or_else(|e| panic!("{context}: {e}"));
+                let found: Vec<_> = log.iter().map(|r| r.expect("the log is sound")).collect();
+                let start = (first..=next).find(|i| found.first().is_none_or(|r| r.bytes == record(*i)));
+                first = start.unwrap_or_else(|| panic!("{context}: unknown records"));
+                let end = first + found.len() as u64;
+                assert!(found.iter().zip(first..).all(|(r, i)| r.bytes == record(i)), "{context}");
+                assert!(found.is_empty() && first == synced || (synced..=next).contains(&end), "{context}");
+                // What a start has shown stays, too.
+                (synced, next) = (end, end);
+                let op = [Op::Write, Op::Sync, Op::SyncDir, Op::Create][random.below(4) as usize];
+                fs.inject(op, 2 + random.below(20), false, io::ErrorKind::Other);
+                for _ in 0..40 {
+                    next += 1;
+                    let appended = log.append(&[&record(next - 1)]);
+                    if appended.is_err() || random.below(3) == 0 && log.sync().map(|_| synced = next).is_err()
+                    {
+                        break;
+                    }
+                }
+                if random.below(3) == 0 && found.len() > 10 {
+                    // After a failure nothing is removed either.
+                    let _ = log.remove_before(found[10].position);
+                }
+                fs = if random.below(4) == 0 { fs.kill() } else { fs.power_cut(random.next_u64()) };
+            }
+        }
+    }
+
+    #[test]
     fn a_tail_torn_at_any_byte_is_cut_off() {
         let fs = SimFs::new();
         let (log, _) = open(&fs);

@@ -45,7 +45,7 @@ fn tick(time: Timestamp) -> FrameGroup {
         time,
         updates: vec![ShardUpdate { shard: SHARD, kind: BlockKind::Rows, block: block(rows_at(time)) }],
         progress: vec![(1, vec![(0, time as i64), ((time % 3) as i32 + 1, -(time as i64))])],
-        catalog: if time % 4 == 0 {
+        catalog: if time.is_multiple_of(4) {
             vec![(format!("at {}", time % 8), Some(vec![time as u8]))]
         } else {
             vec![]
@@ -61,8 +61,10 @@ fn check(storage: &Storage, recovered: Option<&Recovered>, ticks: Timestamp, con
         .flat_map(|t| block(rows_at(t)).iter().map(|(r, d)| (t, r.to_row(), d)).collect::<Vec<_>>())
         .collect();
     assert_eq!(read(storage, SHARD), expected, "{context}");
-    let catalog: BTreeMap<_, _> =
-        (1..=ticks).filter(|t| t % 4 == 0).map(|t| (format!("at {}", t % 8), vec![t as u8])).collect();
+    let catalog: BTreeMap<_, _> = (1..=ticks)
+        .filter(|t| t.is_multiple_of(4))
+        .map(|t| (format!("at {}", t % 8), vec![t as u8]))
+        .collect();
     let offset = storage.progress(1).get(&0).copied().unwrap_or(0);
     assert_eq!(offset, ticks as i64, "{context}");
     if let Some(recovered) = recovered {
