@@ -11,7 +11,7 @@
 use crate::error::code;
 use crate::range::{self, Bound};
 use crate::row::{ArrayRef, RangeRef};
-use crate::text::{fit_char, fit_varchar};
+use crate::text::{fit_char, fit_name, fit_varchar};
 use crate::time::{DAY, POSTGRES_EPOCH_DAYS, check_date, check_timestamp};
 use crate::{Arena, Datum, EvalError, Interval, Numeric, Row, ScalarType, json};
 
@@ -287,10 +287,7 @@ fn read_value<'a>(r: &mut Reader<'_>, ty: &ScalarType, arena: &'a Arena) -> Resu
             [b] if b.is_ascii() => Datum::Text(arena.text(char::from(b).encode_utf8(&mut [0; 4]))),
             _ => return Err(malformed(ty, "The byte is not ASCII.")),
         },
-        ScalarType::Name => {
-            let s = json::decode_utf8(r.all())?;
-            Datum::Text(arena.text(&s[..s.floor_char_boundary(63)]))
-        }
+        ScalarType::Name => Datum::Text(arena.text(fit_name(json::decode_utf8(r.all())?))),
         ScalarType::Bytes => Datum::Bytes(arena.bytes(r.all())),
         ScalarType::Jsonb => match r.array() {
             Some([1]) => json::parse(json::decode_utf8(r.all())?, arena)?,

@@ -111,7 +111,13 @@ struct EvalErrorInner {
 impl EvalError {
     /// An error with Postgres' code and primary message.
     pub fn new(code: SqlState, message: impl Into<String>) -> EvalError {
-        EvalError(Box::new(EvalErrorInner { code, message: message.into(), detail: None, hint: None, origin: None }))
+        EvalError(Box::new(EvalErrorInner {
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            origin: None,
+        }))
     }
 
     /// Adds the line that explains.
@@ -178,7 +184,9 @@ impl EvalError {
             Some(Datum::Text(s)) => Some(s.to_string()),
             _ => None,
         };
-        let code = text(0).and_then(|s| <[u8; 5]>::try_from(s.as_bytes()).ok()).map_or(code::INTERNAL_ERROR, SqlState);
+        let code = text(0)
+            .and_then(|s| <[u8; 5]>::try_from(s.as_bytes()).ok())
+            .map_or(code::INTERNAL_ERROR, SqlState);
         let origin = match (d.get(4), d.get(5)) {
             (Some(Datum::Int32(partition)), Some(Datum::Int64(offset))) => {
                 Some(Origin { partition: *partition, offset: *offset })
@@ -257,13 +265,20 @@ impl SqlError {
 
 impl From<EvalError> for SqlError {
     fn from(e: EvalError) -> SqlError {
-        let origin = e.origin().map(|o| format!("The record is at partition {}, offset {}.", o.partition, o.offset));
+        let origin =
+            e.origin().map(|o| format!("The record is at partition {}, offset {}.", o.partition, o.offset));
         let detail = match (e.detail(), origin) {
             (Some(d), Some(o)) => Some(format!("{d} {o}")),
             (Some(d), None) => Some(d.to_string()),
             (None, o) => o,
         };
-        SqlError { code: e.code(), message: e.message().into(), detail, hint: e.hint().map(Into::into), position: None }
+        SqlError {
+            code: e.code(),
+            message: e.message().into(),
+            detail,
+            hint: e.hint().map(Into::into),
+            position: None,
+        }
     }
 }
 

@@ -80,6 +80,7 @@ fn division_by_zero() -> EvalError {
 const INVALID_ARGUMENT_FOR_LOG: SqlState = SqlState::new("2201E");
 const INVALID_ARGUMENT_FOR_POWER: SqlState = SqlState::new("2201F");
 
+#[allow(clippy::should_implement_trait, reason = "these can fail, and operators cannot")]
 impl Numeric {
     /// The longest encoding, in bytes.
     pub const MAX_BYTES: usize = 32;
@@ -149,7 +150,7 @@ impl Numeric {
             return Numeric::ZERO;
         }
         // A trailing decimal zero needs an even coefficient, which half of all values fail at once.
-        while coefficient & 1 == 0 && coefficient % 10 == 0 {
+        while coefficient & 1 == 0 && coefficient.is_multiple_of(10) {
             coefficient /= 10;
             exponent += 1;
         }
@@ -568,7 +569,7 @@ impl Numeric {
             // Whether |self|^n grows or vanishes. Minus one stays one, as in Postgres.
             return Ok(match self.abs().cmp(&Numeric::ONE) {
                 Ordering::Equal => Numeric::ONE,
-                o if (o == Ordering::Greater) == !n.is_negative() => Numeric::INFINITY,
+                o if (o == Ordering::Greater) != n.is_negative() => Numeric::INFINITY,
                 _ => Numeric::ZERO,
             });
         }
@@ -868,18 +869,18 @@ impl Coefficient {
         if self.top == 0 && self.low == 0 {
             return Ok(Numeric::ZERO);
         }
-        if self.low % 10 == 0 {
+        if self.low.is_multiple_of(10) {
             self.low = self.low / 10 + u128::from(self.top) * POW10[37];
             self.top = 0;
             exponent += 1;
         }
         if self.top == 0 {
-            while self.low > u128::from(u64::MAX) && self.low & 1 == 0 && self.low % 10 == 0 {
+            while self.low > u128::from(u64::MAX) && self.low & 1 == 0 && self.low.is_multiple_of(10) {
                 self.low /= 10;
                 exponent += 1;
             }
             if let Ok(mut small) = u64::try_from(self.low) {
-                while small & 1 == 0 && small % 10 == 0 {
+                while small & 1 == 0 && small.is_multiple_of(10) {
                     small /= 10;
                     exponent += 1;
                 }

@@ -509,7 +509,11 @@ impl Arena {
     }
 
     /// An array with the given dimensions (length, lower bound); elements row-major. No dimension: the empty array.
-    pub fn array<'a>(&'a self, dims: &[(i32, i32)], elements: impl IntoIterator<Item = Datum<'a>>) -> Datum<'a> {
+    pub fn array<'a>(
+        &'a self,
+        dims: &[(i32, i32)],
+        elements: impl IntoIterator<Item = Datum<'a>>,
+    ) -> Datum<'a> {
         let mut out = Out::new();
         out.push(dims.len() as u8);
         for (length, lower) in dims {

@@ -7,8 +7,9 @@ mod composite;
 mod scalar;
 
 pub use scalar::{
-    fit_char, fit_varchar, parse_bool, parse_bytes, parse_f32, parse_f64, parse_i16, parse_i32, parse_i64,
-    parse_oid, parse_u16, parse_u32, parse_u64, parse_uuid, print_bytes, print_f32, print_f64, print_uuid,
+    fit_char, fit_name, fit_varchar, parse_bool, parse_bytes, parse_f32, parse_f64, parse_i16, parse_i32,
+    parse_i64, parse_oid, parse_u16, parse_u32, parse_u64, parse_uuid, print_bytes, print_f32, print_f64,
+    print_uuid,
 };
 
 use std::fmt::Write;
@@ -122,7 +123,7 @@ pub fn parse<'a>(text: &str, ty: &ScalarType, arena: &'a Arena) -> Result<Datum<
             let end = text.chars().next().map_or(0, char::len_utf8);
             Datum::Text(arena.text(&text[..end]))
         }
-        ScalarType::Name => Datum::Text(arena.text(&text[..text.floor_char_boundary(63)])),
+        ScalarType::Name => Datum::Text(arena.text(fit_name(text))),
         ScalarType::Bytes => Datum::Bytes(arena.bytes(&parse_bytes(text)?)),
         ScalarType::Jsonb => crate::json::parse(text, arena)?,
         ScalarType::Date => Datum::Date(time::parse_date(text)?),

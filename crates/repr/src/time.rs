@@ -166,10 +166,9 @@ pub fn time_to_interval(time: i64) -> Interval {
 /// Rounds to `precision` digits of a second's fraction, 0 to 6, halves away from 1970 (of no use beyond 6).
 pub fn round_micros(t: i64, precision: u8) -> i64 {
     let step = 10i64.pow(6u32.saturating_sub(precision.into()));
-    let down = t.div_euclid(step) * step;
-    let rest = t - down;
-    let up = if t < 0 { rest * 2 > step } else { rest * 2 >= step };
-    if up { down + step } else { down }
+    let rest = t % step;
+    let towards_zero = t - rest;
+    if rest.abs() * 2 >= step { towards_zero.saturating_add(step * rest.signum()) } else { towards_zero }
 }
 
 /// Rounds a timestamp to the precision of its type. Errors: 22008.

@@ -16,11 +16,17 @@ pub enum ScalarType {
     Float32,
     Float64,
     /// `scale`: digits after the point that values are rounded to; none means as they come.
-    Numeric { scale: Option<u8> },
+    Numeric {
+        scale: Option<u8>,
+    },
     Text,
-    VarChar { length: Option<u32> },
+    VarChar {
+        length: Option<u32>,
+    },
     /// `char(n)`, blank padded. Without a length it is `bpchar`.
-    Char { length: Option<u32> },
+    Char {
+        length: Option<u32>,
+    },
     /// The one-byte `"char"` of the Postgres catalog.
     PgChar,
     Name,
@@ -29,8 +35,12 @@ pub enum ScalarType {
     Date,
     Time,
     /// `precision`: digits of the fraction of a second, 0 to 6.
-    Timestamp { precision: Option<u8> },
-    TimestampTz { precision: Option<u8> },
+    Timestamp {
+        precision: Option<u8>,
+    },
+    TimestampTz {
+        precision: Option<u8>,
+    },
     Interval,
     Uuid,
     Oid,
@@ -205,7 +215,11 @@ impl ScalarType {
     pub fn is_string(&self) -> bool {
         matches!(
             self,
-            ScalarType::Text | ScalarType::VarChar { .. } | ScalarType::Char { .. } | ScalarType::Name | ScalarType::PgChar
+            ScalarType::Text
+                | ScalarType::VarChar { .. }
+                | ScalarType::Char { .. }
+                | ScalarType::Name
+                | ScalarType::PgChar
         )
     }
 }
@@ -246,7 +260,9 @@ pub struct RelationDesc {
 impl RelationDesc {
     /// From names and types.
     pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = (N, ColumnType)>) -> RelationDesc {
-        RelationDesc { columns: columns.into_iter().map(|(name, ty)| Column { name: name.into(), ty }).collect() }
+        RelationDesc {
+            columns: columns.into_iter().map(|(name, ty)| Column { name: name.into(), ty }).collect(),
+        }
     }
 
     /// The types alone.

@@ -91,15 +91,12 @@ pub fn parse_f32(text: &str) -> Result<f32, EvalError> {
     parse_float(text, "real", |x: f32| x.is_infinite(), |x| *x == 0.0)
 }
 
-fn parse_float<T: std::str::FromStr>(
+fn parse_float<T: std::str::FromStr + Copy>(
     text: &str,
     ty: &str,
     is_infinite: impl Fn(T) -> bool,
     is_zero: impl Fn(&T) -> bool,
-) -> Result<T, EvalError>
-where
-    T: Copy,
-{
+) -> Result<T, EvalError> {
     let s = text.trim_matches(is_space);
     let x: T = s.parse().map_err(|_| bad_syntax(ty, text))?;
     // A word names a special value; digits must not become one.
@@ -297,6 +294,15 @@ pub fn fit_char(text: &str, length: Option<u32>, explicit: bool) -> Result<&str,
         Some(n) => fit(trimmed, n, explicit, "character").map(|s| s.trim_end_matches(' ')),
         None => Ok(trimmed),
     }
+}
+
+/// The first 63 bytes, as Postgres cuts names, without half a character.
+pub fn fit_name(text: &str) -> &str {
+    let mut end = text.len().min(63);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 fn fit<'t>(text: &'t str, length: u32, explicit: bool, ty: &str) -> Result<&'t str, EvalError> {

@@ -22,6 +22,7 @@ pub struct Interval {
     pub micros: i64,
 }
 
+#[allow(clippy::should_implement_trait, reason = "these can fail, and operators cannot")]
 impl Interval {
     /// Months, days, microseconds, little endian.
     pub fn to_bytes(self) -> [u8; 16] {
@@ -259,10 +260,9 @@ pub fn parse_interval(text: &str) -> Result<Interval, EvalError> {
 pub fn parse_interval_as(text: &str, unit: Unit) -> Result<Interval, EvalError> {
     let mut sum = Sum::default();
     let trimmed = text.trim();
-    let read = if trimmed.starts_with('P') {
-        iso8601(&trimmed[1..], &mut sum)
-    } else {
-        verbose(trimmed, unit, &mut sum)
+    let read = match trimmed.strip_prefix('P') {
+        Some(rest) => iso8601(rest, &mut sum),
+        None => verbose(trimmed, unit, &mut sum),
     };
     match read.and_then(|()| sum.finish()) {
         Ok(interval) => Ok(interval),
