@@ -173,7 +173,7 @@ pub(super) fn apply_files(
     let wanted = wanted(files, variables)?;
     let made = made(target, set)?;
     let matches = |w: &Wanted, m: &Made| match &w.name {
-        Some(name) => w.kind == m.kind && (*name == m.item || m.name.ends_with(&format!(".{name}"))),
+        Some(name) => w.kind == m.kind && (*name == m.item || m.name.replace('"', "").ends_with(&format!(".{name}"))),
         None => w.kind == m.kind && w.hash == m.hash,
     };
     // What goes: what no file asks for, what has changed, and what uses either.

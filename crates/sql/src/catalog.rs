@@ -61,6 +61,18 @@ pub struct CatalogItem {
     pub connection: Option<crate::plan::ConnectionPlan>,
 }
 
+/// The number by which Postgres clients know an object: the same for its whole life. Built-in objects are below 16384, as
+/// in Postgres.
+pub fn oid(id: GlobalId) -> u32 {
+    let (base, n) = match id {
+        GlobalId::System(n) if n < 3_000 => (13_000, n),
+        GlobalId::System(n) => (1_000_000_000, n),
+        GlobalId::User(n) => (20_000, n),
+        GlobalId::Transient(n) => (2_000_000_000, n),
+    };
+    u32::try_from(n).unwrap_or(u32::MAX).saturating_add(base)
+}
+
 /// Read access to the catalog and to what the session has set.
 pub trait Catalog {
     /// The database of names that give none.

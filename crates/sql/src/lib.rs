@@ -9,14 +9,22 @@
 mod ast;
 pub mod catalog;
 mod dialect;
+mod expr;
+mod from;
+mod hirs;
 mod parse;
 pub mod plan;
 mod planner;
+mod query;
+mod scope;
 mod statement;
 mod text;
+mod window;
 
 pub use catalog::{Catalog, CatalogItem, ItemKind, ObjectName};
 pub use plan::Plan;
+pub use statement::names::{kind_name, quoted};
+pub use statement::show::redacted;
 
 use repr::{RelationDesc, ScalarType, SqlError};
 
@@ -52,7 +60,7 @@ pub fn plan(
     let ast = parse::parse(&text)?;
     let planner = planner::Planner::new(catalog, &text, parameters);
     let plan = statement::plan(&planner, ast)?;
-    Ok(Planned { plan, parameters: vec![], columns: None, notices: planner.notices.take() })
+    Ok(Planned { plan, parameters: vec![], columns: None, notices: planner.take_notices() })
 }
 
 /// A plan and what a client is told about it before it runs.

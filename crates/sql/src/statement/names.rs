@@ -72,7 +72,7 @@ pub(crate) fn existing<'a>(
 }
 
 /// The kind in words.
-pub(crate) fn kind_name(kind: ItemKind) -> &'static str {
+pub fn kind_name(kind: ItemKind) -> &'static str {
     match kind {
         ItemKind::Table => "table",
         ItemKind::Source => "source",
@@ -94,7 +94,7 @@ fn too_many(name: &Written) -> SqlError {
 }
 
 /// The name as it stands in canonical statements.
-pub(crate) fn quoted(name: &ObjectName) -> String {
+pub fn quoted(name: &ObjectName) -> String {
     use crate::parse::quote;
     format!("{}.{}.{}", quote(&name.database), quote(&name.schema), quote(&name.item))
 }
