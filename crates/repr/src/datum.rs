@@ -170,3 +170,21 @@ impl PartialEq for Datum<'_> {
 }
 
 impl Eq for Datum<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datums_stay_small() {
+        assert_eq!(std::mem::size_of::<Datum<'_>>(), 32);
+    }
+
+    #[test]
+    fn floats_are_in_the_order_of_postgres() {
+        let [nan, other_nan] = [f64::NAN, -f64::NAN].map(Datum::Float64);
+        assert_eq!(nan, other_nan);
+        assert!(nan > Datum::Float64(f64::INFINITY));
+        assert_eq!(Datum::Float64(0.0), Datum::Float64(-0.0));
+    }
+}

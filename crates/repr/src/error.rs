@@ -289,3 +289,33 @@ impl fmt::Display for SqlError {
 }
 
 impl std::error::Error for SqlError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_come_back_from_rows() {
+        let bare = EvalError::new(code::DIVISION_BY_ZERO, "division by zero");
+        let full = bare
+            .clone()
+            .with_detail("d")
+            .with_hint("h")
+            .with_origin(Origin { partition: 3, offset: 1 << 40 });
+        for e in [bare, full.clone()] {
+            assert_eq!(EvalError::from_row(e.to_row().as_ref()), e);
+        }
+        // The first origin is the nearest to the record.
+        assert_eq!(full.clone().with_origin(Origin { partition: 0, offset: 0 }), full);
+        // A row of another shape is an error too, not a panic.
+        assert_eq!(EvalError::from_row(crate::Row::default().as_ref()).code(), code::INTERNAL_ERROR);
+    }
+
+    #[test]
+    fn clients_are_told_the_record() {
+        let e = EvalError::new(code::DIVISION_BY_ZERO, "division by zero").with_detail("Why.");
+        let e = SqlError::from(e.with_origin(Origin { partition: 0, offset: 17 })).at(5).at(9);
+        assert_eq!(e.detail.as_deref(), Some("Why. The record is at partition 0, offset 17."));
+        assert_eq!((e.position, e.code.as_str()), (Some(5), "22012"));
+    }
+}

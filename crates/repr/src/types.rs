@@ -275,3 +275,69 @@ impl RelationDesc {
         self.columns.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> Vec<ScalarType> {
+        use ScalarType::*;
+        vec![
+            Bool,
+            Int16,
+            Int32,
+            Int64,
+            UInt16,
+            UInt32,
+            UInt64,
+            Float32,
+            Float64,
+            Numeric { scale: None },
+            Text,
+            VarChar { length: None },
+            Char { length: None },
+            PgChar,
+            Name,
+            Bytes,
+            Jsonb,
+            Date,
+            Time,
+            Timestamp { precision: None },
+            TimestampTz { precision: None },
+            Interval,
+            Uuid,
+            Oid,
+            RegClass,
+            RegProc,
+            RegType,
+            MzTimestamp,
+            Int2Vector,
+        ]
+    }
+
+    #[test]
+    fn no_two_types_share_an_oid_or_a_name() {
+        let types: Vec<ScalarType> =
+            plain().into_iter().flat_map(|t| [t.clone(), ScalarType::Array(Box::new(t))]).collect();
+        for (i, a) in types.iter().enumerate() {
+            for b in &types[..i] {
+                assert!(a.oid() != b.oid() && a.name() != b.name(), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn modifiers_show_and_come_off() {
+        for (ty, shown) in [
+            (ScalarType::Numeric { scale: Some(2) }, "numeric(39,2)"),
+            (ScalarType::VarChar { length: Some(5) }, "character varying(5)"),
+            (ScalarType::Char { length: Some(5) }, "character(5)"),
+            (ScalarType::Timestamp { precision: Some(3) }, "timestamp(3) without time zone"),
+            (ScalarType::TimestampTz { precision: Some(0) }, "timestamp(0) with time zone"),
+        ] {
+            assert_eq!(ty.to_string(), shown);
+            assert_eq!(ty.without_modifier().to_string(), ty.name());
+            assert_eq!(ScalarType::Array(Box::new(ty)).to_string(), format!("{shown}[]"));
+        }
+    }
+}
