@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn datums_stay_small() {
-        assert_eq!(std::mem::size_of::<Datum<'_>>(), 32);
+        assert_eq!(std::mem::size_of::<Datum<'_>>(), 24);
     }
 
     #[test]
