@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use repr::error::code;
-use repr::{ColumnType, Datum, EvalError, ScalarType, SqlError};
+use repr::{ColumnType, Datum, EvalError, Row, ScalarType, SqlError};
 
 use crate::func::{AggKind, ids};
 use crate::hir::{ColumnRef, HirAggregateExpr, HirRelationExpr, HirScalarExpr, JoinKind};
@@ -293,91 +293,116 @@ impl Lowering {
             HirScalarExpr::Context(c) => ScalarExpr::Context(c),
             HirScalarExpr::Parameter(n, ty) => ScalarExpr::Parameter(n, ty),
             HirScalarExpr::Exists(query) => {
-                self.append(*query, rows, k, columns, |this, found, keys, width| {
-                    let found = found.project(0..width).distinct();
-                    this.bind(found, |_, found| {
-                        let missing = keys.clone().union(found.clone().negate());
-                        found.map([ScalarExpr::bool(true)]).union(missing.map([ScalarExpr::bool(false)]))
-                    })
+                self.append(*query, rows, k, columns, |found, width| Found {
+                    plan: found.project(0..width).distinct().map([ScalarExpr::bool(true)]),
+                    otherwise: vec![ScalarExpr::bool(false)],
+                    total: false,
                 })?;
                 ScalarExpr::Column(rows.arity - 1)
             }
-            HirScalarExpr::Scalar(query) => {
-                let one_row = at_most_one_row(&query);
-                let mut checked = false;
-                self.append(*query, rows, k, columns, |this, found, keys, width| {
-                    let ty = found.typ()[width].scalar.clone();
-                    let null = ScalarExpr::literal(Datum::Null, ty.clone());
-                    let unique = one_row || found.keys().iter().any(|key| key.iter().all(|c| *c < width));
-                    if unique {
-                        return this.add_missing(found, keys, width, vec![null]);
-                    }
-                    checked = true;
-                    let count = AggregateExpr {
-                        func: known::count(),
-                        args: vec![ScalarExpr::bool(true)],
-                        distinct: false,
-                        order_by: vec![],
-                        filter: None,
-                        ty: ScalarType::Int64,
-                    };
-                    let value = AggregateExpr {
-                        func: known::any_value(),
-                        args: vec![ScalarExpr::Column(width)],
-                        ty,
-                        ..count.clone()
-                    };
-                    let keyed = (0..width).map(ScalarExpr::Column).collect();
-                    let groups = found.reduce(keyed, vec![count, value]);
-                    let none = ScalarExpr::literal(Datum::Int64(0), ScalarType::Int64);
-                    this.add_missing(groups, keys, width, vec![none, null])
-                })?;
-                let value = ScalarExpr::Column(rows.arity - 1);
-                if !checked {
-                    return Ok(value);
-                }
-                // More than one row is an error only where the value is asked for: under CASE perhaps never.
-                let ty = rows.plan.typ().pop().map_or(ScalarType::Text, |t| t.scalar);
-                let error = EvalError::new(
-                    code::CARDINALITY_VIOLATION,
-                    "more than one row returned by a subquery used as an expression",
-                );
-                let one = ScalarExpr::literal(Datum::Int64(1), ScalarType::Int64);
-                let many = ScalarExpr::Call {
-                    func: crate::func::FuncRef::of(ids::GT),
-                    args: vec![ScalarExpr::Column(rows.arity - 2), one],
-                    ty: ScalarType::Bool,
-                };
-                ScalarExpr::If {
-                    cond: Box::new(many),
-                    then: Box::new(known::error(error, ty)),
-                    els: Box::new(value),
-                }
-            }
+            HirScalarExpr::Scalar(query) => return self.scalar_subquery(*query, rows, k, columns),
         })
     }
 
-    /// Appends what `make` makes of a subquery's rows: for each key (`width` columns) exactly one row, the key first.
+    /// The one value of a subquery.
+    fn scalar_subquery(
+        &mut self,
+        query: HirRelationExpr,
+        rows: &mut Rows,
+        k: usize,
+        columns: &BTreeMap<ColumnRef, usize>,
+    ) -> Result<ScalarExpr, SqlError> {
+        let query = match aggregate_over_all(query) {
+            Ok((expr, groups, otherwise)) => {
+                // What is computed of the aggregates is computed where the value is wanted, NULLs for no rows included.
+                let first = rows.arity;
+                self.append(groups, rows, k, columns, |plan, _| Found { plan, otherwise, total: false })?;
+                let mut around = BTreeMap::new();
+                for r in free_columns_of(&expr) {
+                    around.insert(r, outer_place(r, k, columns)?);
+                }
+                // The first of the new columns is the constant that made the groups.
+                return self.scalar(expr, rows, first + 1, &around);
+            }
+            Err(query) => query,
+        };
+        let (one_row, total) = (at_most_one_row(&query), exactly_one_row(&query));
+        let mut checked = false;
+        self.append(query, rows, k, columns, |found, width| {
+            let ty = found.typ()[width].scalar.clone();
+            let null = ScalarExpr::literal(Datum::Null, ty.clone());
+            if one_row || found.keys().iter().any(|key| key.iter().all(|c| *c < width)) {
+                return Found { plan: found, otherwise: vec![null], total };
+            }
+            checked = true;
+            let aggregate = |func, arg, ty| AggregateExpr {
+                func,
+                args: vec![arg],
+                distinct: false,
+                order_by: vec![],
+                filter: None,
+                ty,
+            };
+            let count = aggregate(known::count(), ScalarExpr::bool(true), ScalarType::Int64);
+            let value = aggregate(known::any_value(), ScalarExpr::Column(width), ty);
+            let plan = found.reduce((0..width).map(ScalarExpr::Column).collect(), vec![count, value]);
+            let none = ScalarExpr::literal(Datum::Int64(0), ScalarType::Int64);
+            Found { plan, otherwise: vec![none, null], total: false }
+        })?;
+        let value = ScalarExpr::Column(rows.arity - 1);
+        if !checked {
+            return Ok(value);
+        }
+        // More than one row is an error only where the value is asked for: under CASE perhaps never.
+        let ty = rows.plan.typ().pop().map_or(ScalarType::Text, |t| t.scalar);
+        let message = "more than one row returned by a subquery used as an expression";
+        let error = EvalError::new(code::CARDINALITY_VIOLATION, message);
+        let one = ScalarExpr::literal(Datum::Int64(1), ScalarType::Int64);
+        let many = ScalarExpr::Call {
+            func: crate::func::FuncRef::of(ids::GT),
+            args: vec![ScalarExpr::Column(rows.arity - 2), one],
+            ty: ScalarType::Bool,
+        };
+        Ok(ScalarExpr::If {
+            cond: Box::new(many),
+            then: Box::new(known::error(error, ty)),
+            els: Box::new(value),
+        })
+    }
+
+    /// Appends to each row what `make` finds for its key in a subquery's rows (the key's columns come first).
     fn append(
         &mut self,
         query: HirRelationExpr,
         rows: &mut Rows,
         k: usize,
         columns: &BTreeMap<ColumnRef, usize>,
-        make: impl FnOnce(&mut Self, RelationExpr, &RelationExpr, usize) -> RelationExpr,
+        make: impl FnOnce(RelationExpr, usize) -> Found,
     ) -> Result<(), SqlError> {
         let plan = rows.plan.take();
         let arity = rows.arity;
         let mut appended = 0;
         rows.plan = self.with_keys(plan, query, k, columns, |this, rows, keys, on, found| {
-            let values = make(this, found, keys, on.len());
-            appended = values.arity() - on.len();
-            join_keys(
-                rows,
-                values,
-                on,
-                (0..arity).chain(arity + on.len()..arity + on.len() + appended).collect(),
-            )
+            let width = on.len();
+            let Found { plan, otherwise, total } = make(found, width);
+            appended = plan.arity() - width;
+            let project = (0..arity).chain(arity + width..arity + width + appended).collect();
+            if total {
+                return join_keys(rows, plan, on, project);
+            }
+            match detach(&plan, keys, width) {
+                Some(plan) => {
+                    let both = join_keys(rows.clone(), plan, on, project);
+                    this.bind(both, |_, both| {
+                        let missing = rows.union(both.clone().project(0..arity).negate());
+                        both.union(missing.map(otherwise))
+                    })
+                }
+                None => {
+                    let plan = this.add_missing(plan, keys, width, otherwise);
+                    join_keys(rows, plan, on, project)
+                }
+            }
         })?;
         rows.arity = arity + appended;
         Ok(())
@@ -400,15 +425,7 @@ impl Lowering {
         }
         let mut places = BTreeMap::new();
         for r in free {
-            let place = if r.level == 1 {
-                k + r.column
-            } else {
-                let r = ColumnRef { level: r.level - 1, ..r };
-                *columns
-                    .get(&r)
-                    .ok_or_else(|| SqlError::internal("a column of an outer query that is not there"))?
-            };
-            places.insert(r, place);
+            places.insert(r, outer_place(r, k, columns)?);
         }
         let on: Vec<usize> = places.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let rows_id = self.fresh();
@@ -451,8 +468,14 @@ impl Lowering {
         let arity = rows.arity;
         rows.plan = self.with_keys(plan, *query, k, &outer.columns, |_, rows, keys, on, found| {
             let found = found.project(0..on.len()).distinct();
-            let found = if wanted { found } else { keys.clone().union(found.negate()) };
-            join_keys(rows, found, on, (0..arity).collect())
+            let detached = detach(&found, keys, on.len());
+            let all = (0..arity).collect();
+            match (wanted, detached) {
+                (true, Some(found)) => join_keys(rows, found, on, all),
+                (true, None) => join_keys(rows, found, on, all),
+                (false, Some(found)) => rows.clone().union(join_keys(rows, found, on, all).negate()),
+                (false, None) => join_keys(rows, keys.clone().union(found.negate()), on, all),
+            }
         })?;
         Ok(())
     }
@@ -483,10 +506,12 @@ impl Lowering {
             (left, self.lower(right, outer)?, (0..k).collect())
         } else {
             let mut parts = None;
-            let mut wrapped = self.with_keys(left, right, k, &outer.columns, |_, rows, _, on, found| {
-                parts = Some((rows, found, on.to_vec()));
-                RelationExpr::unit()
-            })?;
+            let mut wrapped =
+                self.with_keys(left, right, k, &outer.columns, |_, rows, keys, on, found| {
+                    let found = detach(&found, keys, on.len()).unwrap_or(found);
+                    parts = Some((rows, found, on.to_vec()));
+                    RelationExpr::unit()
+                })?;
             while let RelationExpr::Let { id, value, body } = wrapped {
                 bindings.push((id, *value));
                 wrapped = *body;
@@ -616,6 +641,204 @@ impl Lowering {
     }
 }
 
+/// What a subquery gives for each key.
+struct Found {
+    /// The key, then values; at most one row a key.
+    plan: RelationExpr,
+    /// The values for a key that has no row.
+    otherwise: Vec<ScalarExpr>,
+    /// Whether every key has its row.
+    total: bool,
+}
+
+/// Where a column that a subquery uses is in the rows around it: those of level 1 begin at `k`, others are `columns`.
+fn outer_place(r: ColumnRef, k: usize, columns: &BTreeMap<ColumnRef, usize>) -> Result<usize, SqlError> {
+    if r.level == 1 {
+        return Ok(k + r.column);
+    }
+    let place = columns.get(&ColumnRef { level: r.level - 1, ..r });
+    place.copied().ok_or_else(|| SqlError::internal("a column of an outer query that is not there"))
+}
+
+/// The same rows and perhaps those for other keys, without reading `keys` (the first `width` columns): where a condition
+/// says that each key column equals something of the subquery's own, that takes the column's place. Only if nothing can
+/// fail for the rows that come in addition. Whoever joins on the keys sees no difference, and nothing has to hold them.
+fn detach(plan: &RelationExpr, keys: &RelationExpr, width: usize) -> Option<RelationExpr> {
+    let RelationExpr::LocalGet { id: keys, .. } = keys else { return None };
+    let detached = detach_from(plan, *keys, width)?;
+    (!detached.free_locals().contains(keys)).then_some(detached)
+}
+
+fn detach_from(plan: &RelationExpr, keys: LocalId, width: usize) -> Option<RelationExpr> {
+    let safe = |e: &ScalarExpr| !e.can_fail();
+    match plan {
+        RelationExpr::Filter { input, predicates } => {
+            if let RelationExpr::Join { inputs, equivalences } = &**input
+                && equivalences.is_empty()
+                && let [RelationExpr::LocalGet { id, .. }, own] = &inputs[..]
+                && *id == keys
+            {
+                return detach_product(own, predicates, width);
+            }
+            if !predicates.iter().all(safe) {
+                return None;
+            }
+            Some(detach_from(input, keys, width)?.filter(predicates.iter().cloned()))
+        }
+        RelationExpr::Map { input, scalars } if scalars.iter().all(safe) => {
+            Some(detach_from(input, keys, width)?.map(scalars.iter().cloned()))
+        }
+        RelationExpr::Project { input, columns } if columns.iter().take(width).copied().eq(0..width) => {
+            Some(detach_from(input, keys, width)?.project(columns.iter().copied()))
+        }
+        RelationExpr::Reduce { input, group_key, aggregates } => {
+            let mut all_safe = group_key.iter().all(safe);
+            aggregates.iter().for_each(|a| a.for_each_scalar(&mut |e| all_safe &= safe(e)));
+            let by_key = group_key.iter().take(width).cloned().eq((0..width).map(ScalarExpr::Column));
+            if !all_safe || !by_key {
+                return None;
+            }
+            Some(detach_from(input, keys, width)?.reduce(group_key.clone(), aggregates.clone()))
+        }
+        RelationExpr::TopK { input, group_key, order_key, limit, offset }
+            if (0..width).all(|c| group_key.contains(&c)) =>
+        {
+            let input = detach_from(input, keys, width)?;
+            Some(input.top_k(group_key.clone(), order_key.clone(), *limit, *offset))
+        }
+        _ => None,
+    }
+}
+
+/// [`detach`] of conditions over the product of the keys and `own`.
+fn detach_product(own: &RelationExpr, predicates: &[ScalarExpr], width: usize) -> Option<RelationExpr> {
+    let mut rest: Vec<ScalarExpr> = predicates.to_vec();
+    let mut values = vec![];
+    for i in 0..width {
+        let other = |p: &ScalarExpr| {
+            let (a, b) = known::eq_args(p)?;
+            let other = match (a, b) {
+                (ScalarExpr::Column(c), other) | (other, ScalarExpr::Column(c)) if *c == i => other,
+                _ => return None,
+            };
+            let used = other.columns();
+            (!used.is_empty() && used.iter().all(|c| *c >= width) && !other.can_fail()).then(|| other.clone())
+        };
+        let (at, value) = rest.iter().enumerate().find_map(|(at, p)| Some((at, other(p)?)))?;
+        rest.remove(at);
+        values.push(walk::renumbered(&value, &|c| c - width));
+    }
+    if rest.iter().any(ScalarExpr::can_fail) {
+        return None;
+    }
+    let n = own.arity();
+    let not_null = values.iter().map(|v| known::is_not_null(v.clone()));
+    let moved = own.clone().filter(not_null).map(values.iter().cloned());
+    Some(moved.project((n..n + width).chain(0..n)).filter(rest))
+}
+
+/// If a query computes one row from aggregates over all its input: the expression of that row, the aggregates by a
+/// constant (so that no input gives no row), and their values over nothing, the constant's first.
+#[allow(clippy::type_complexity)]
+fn aggregate_over_all(
+    query: HirRelationExpr,
+) -> Result<(HirScalarExpr, HirRelationExpr, Vec<ScalarExpr>), HirRelationExpr> {
+    fn is_one(query: &HirRelationExpr) -> bool {
+        match query {
+            HirRelationExpr::Project { input, .. } => is_one(input),
+            HirRelationExpr::Map { input, scalars } => !scalars.iter().any(has_subquery) && is_one(input),
+            HirRelationExpr::Reduce { group_key, .. } => group_key.is_empty(),
+            _ => false,
+        }
+    }
+    if !is_one(&query) {
+        return Err(query);
+    }
+    let mut chain = vec![];
+    let mut below = query;
+    loop {
+        match below {
+            HirRelationExpr::Project { input, columns } => {
+                chain.push(Ok(columns));
+                below = *input;
+            }
+            HirRelationExpr::Map { input, scalars } => {
+                chain.push(Err(scalars));
+                below = *input;
+            }
+            other => {
+                below = other;
+                break;
+            }
+        }
+    }
+    let HirRelationExpr::Reduce { input, aggregates, .. } = below else { return Err(below) };
+    let column = |column| HirScalarExpr::Column(ColumnRef { level: 0, column });
+    let mut values: Vec<HirScalarExpr> = (0..aggregates.len()).map(column).collect();
+    for step in chain.into_iter().rev() {
+        match step {
+            Ok(columns) => values = columns.into_iter().map(|c| values[c].clone()).collect(),
+            Err(scalars) => {
+                for mut s in scalars {
+                    put_in_scalar(&mut s, &values);
+                    values.push(s);
+                }
+            }
+        }
+    }
+    let mut otherwise = vec![ScalarExpr::bool(true)];
+    otherwise.extend(aggregates.iter().map(|a| ScalarExpr::literal(a.func.over_nothing(), a.ty.clone())));
+    let constant =
+        HirScalarExpr::Literal(Ok(Row::pack([Datum::Bool(true)])), ScalarType::Bool.nullable(false));
+    let width = hir_arity(&input);
+    let input = HirRelationExpr::Map { input, scalars: vec![constant] };
+    let groups = HirRelationExpr::Reduce { input: Box::new(input), group_key: vec![width], aggregates };
+    Ok((values.swap_remove(0), groups, otherwise))
+}
+
+/// Puts expressions in the place of a query's own columns, in an expression without subqueries.
+fn put_in_scalar(e: &mut HirScalarExpr, values: &[HirScalarExpr]) {
+    match e {
+        HirScalarExpr::Column(ColumnRef { level: 0, column }) => *e = values[*column].clone(),
+        HirScalarExpr::Column(_)
+        | HirScalarExpr::Literal(..)
+        | HirScalarExpr::Context(_)
+        | HirScalarExpr::Parameter(..)
+        | HirScalarExpr::Exists(_)
+        | HirScalarExpr::Scalar(_) => {}
+        HirScalarExpr::Call { args, .. }
+        | HirScalarExpr::And(args)
+        | HirScalarExpr::Or(args)
+        | HirScalarExpr::Coalesce(args) => args.iter_mut().for_each(|a| put_in_scalar(a, values)),
+        HirScalarExpr::If { cond, then, els } => {
+            put_in_scalar(cond, values);
+            put_in_scalar(then, values);
+            put_in_scalar(els, values);
+        }
+        HirScalarExpr::Try(inner) => put_in_scalar(inner, values),
+    }
+}
+
+pub(crate) fn hir_arity(query: &HirRelationExpr) -> usize {
+    match query {
+        HirRelationExpr::Constant { typ, .. }
+        | HirRelationExpr::Get { typ, .. }
+        | HirRelationExpr::LocalGet { typ, .. } => typ.len(),
+        HirRelationExpr::Let { body, .. } | HirRelationExpr::LetRec { body, .. } => hir_arity(body),
+        HirRelationExpr::Project { columns, .. } => columns.len(),
+        HirRelationExpr::Map { input, scalars } => hir_arity(input) + scalars.len(),
+        HirRelationExpr::FlatMap { input, typ, .. } => hir_arity(input) + typ.len(),
+        HirRelationExpr::Join { left, right, .. } => hir_arity(left) + hir_arity(right),
+        HirRelationExpr::Reduce { group_key, aggregates, .. } => group_key.len() + aggregates.len(),
+        HirRelationExpr::Filter { input, .. }
+        | HirRelationExpr::Distinct { input }
+        | HirRelationExpr::TopK { input, .. }
+        | HirRelationExpr::Negate { input }
+        | HirRelationExpr::Threshold { input } => hir_arity(input),
+        HirRelationExpr::Union { inputs } => inputs.first().map_or(0, hir_arity),
+    }
+}
+
 /// The rows of `own` for which `other` has a row with equal expressions. `both` is their join, in which `own`'s columns
 /// are at `place`.
 fn matched_by(
@@ -694,6 +917,19 @@ fn at_most_one_row(query: &HirRelationExpr) -> bool {
     }
 }
 
+/// Whether a query gives exactly one row, whatever the data.
+fn exactly_one_row(query: &HirRelationExpr) -> bool {
+    match query {
+        HirRelationExpr::Reduce { group_key, .. } => group_key.is_empty(),
+        HirRelationExpr::Constant { rows: Ok(rows), .. } => rows.len() == 1 && rows[0].1 == 1,
+        HirRelationExpr::Project { input, .. }
+        | HirRelationExpr::Map { input, .. }
+        | HirRelationExpr::Distinct { input } => exactly_one_row(input),
+        HirRelationExpr::Let { body, .. } => exactly_one_row(body),
+        _ => false,
+    }
+}
+
 fn hir_conjuncts(e: HirScalarExpr) -> Vec<HirScalarExpr> {
     match e {
         HirScalarExpr::And(args) => args.into_iter().flat_map(hir_conjuncts).collect(),
@@ -703,7 +939,7 @@ fn hir_conjuncts(e: HirScalarExpr) -> Vec<HirScalarExpr> {
 
 fn has_subquery(e: &HirScalarExpr) -> bool {
     let mut found = false;
-    walk_scalar(e, 0, &mut |part, _| found |= matches!(part, Part::Query(_)));
+    walk_scalar(e, 0, &mut |part, _| found |= matches!(part, Part::Query));
     found
 }
 
@@ -720,10 +956,23 @@ fn free_columns(query: &HirRelationExpr) -> BTreeSet<ColumnRef> {
     free
 }
 
+/// The same of an expression without subqueries: what is not of its own query.
+fn free_columns_of(e: &HirScalarExpr) -> BTreeSet<ColumnRef> {
+    let mut free = BTreeSet::new();
+    walk_scalar(e, 0, &mut |part, _| {
+        if let Part::Column(r) = part
+            && r.level > 0
+        {
+            free.insert(r);
+        }
+    });
+    free
+}
+
 /// What [`walk_relation`] meets.
 enum Part {
     Column(ColumnRef),
-    Query(()),
+    Query,
 }
 
 /// Meets every column reference, with the number of queries between it and `query`.
@@ -787,7 +1036,7 @@ fn walk_scalar(e: &HirScalarExpr, depth: usize, f: &mut dyn FnMut(Part, usize)) 
         }
         HirScalarExpr::Try(inner) => walk_scalar(inner, depth, f),
         HirScalarExpr::Exists(query) | HirScalarExpr::Scalar(query) => {
-            f(Part::Query(()), depth);
+            f(Part::Query, depth);
             walk_relation(query, depth + 1, f);
         }
     }
@@ -964,3 +1213,6 @@ fn put_in(query: &mut HirRelationExpr, depth: usize, id: LocalId, value: &HirRel
     });
     for_each_input_mut(query, &mut |input, inner| put_in(input, depth + inner, id, value));
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ mod known;
 pub mod mfp;
 pub mod relation;
 pub mod scalar;
+#[cfg(test)]
+mod testing;
 pub mod transform;
 mod walk;
 

@@ -703,10 +703,7 @@ impl AggregateExpr {
 
     /// The value over no rows at all: 0 for counts, else NULL.
     pub fn over_nothing(&self) -> ScalarExpr {
-        match self.func.0.kind {
-            AggKind::Count => ScalarExpr::literal(Datum::Int64(0), self.ty.clone()),
-            _ => ScalarExpr::literal(Datum::Null, self.ty.clone()),
-        }
+        ScalarExpr::literal(self.func.over_nothing(), self.ty.clone())
     }
 }
 

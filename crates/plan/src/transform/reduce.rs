@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use repr::Datum;
 
 use crate::func::{AggKind, ids};
+use crate::mfp::Mfp;
 use crate::{AggregateExpr, LocalId, RelationExpr, ScalarExpr, known};
 
 /// What is known of bindings.
@@ -32,6 +33,7 @@ fn go(plan: &mut RelationExpr, bound: &mut Bound) {
     plan.for_each_child_mut(&mut |c| go(c, bound));
     match plan {
         RelationExpr::Reduce { .. } => {
+            constants(plan);
             keys(plan);
             singletons(plan, bound);
         }
@@ -56,6 +58,20 @@ fn is_positive(plan: &RelationExpr, bound: &Bound) -> bool {
             other.for_each_child(&mut |c| all &= is_positive(c, bound));
             all
         }
+    }
+}
+
+/// Columns that are constants are written as such.
+fn constants(plan: &mut RelationExpr) {
+    let RelationExpr::Reduce { input, group_key, aggregates } = plan else { return };
+    let (mfp, _) = Mfp::extract_as_written(input);
+    let constant = |c: usize| {
+        let map = mfp.maps.get(mfp.project[c].checked_sub(mfp.arity)?)?;
+        map.as_literal().is_some().then(|| map.clone())
+    };
+    group_key.iter_mut().for_each(|k| k.substitute(&mut |c| constant(c)));
+    for a in aggregates {
+        a.for_each_scalar_mut(&mut |e| e.substitute(&mut |c| constant(c)));
     }
 }
 
