@@ -26,6 +26,9 @@ pub(crate) const MAX_SET_CHAIN: usize = 500;
 /// How deep sqlparser may recurse: more than any text under the caps above asks of it.
 const MAX_RECURSION: usize = 4 * (MAX_CHAIN + MAX_NESTING);
 
+/// The text of a WITH that is mutually recursive; ` return n` or ` error n` follows where there is a limit.
+pub(crate) const MUTUALLY: &str = "with mutually";
+
 /// Stands for `AS OF`, which sqlparser would take for an alias.
 const AS_OF: Token = Token::Char('@');
 
@@ -725,6 +728,25 @@ fn tokens(text: &Text<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
             _ if is(i, "rows") && is(i + 1, "from") && is_token(i + 2, &Token::LParen) => {
                 out.push(TokenWithSpan::new(word(ROWS_FROM, Some('"'), Keyword::NoKeyword), span));
                 i += 2;
+                continue;
+            }
+            // `WITH MUTUALLY RECURSIVE`: the word for sqlparser is WITH, its text says the rest.
+            _ if is(i, "with") && is(i + 1, "mutually") && is(i + 2, "recursive") => {
+                let mut head = MUTUALLY.to_string();
+                let mut end = i + 3;
+                if is_token(end, &Token::LParen) {
+                    let error = is(end + 1, "error");
+                    while end < raw.len() && !is_token(end, &Token::RParen) {
+                        if let Token::Number(n, _) = &raw[end].token {
+                            head.push_str(&format!(" {} {n}", if error { "error" } else { "return" }));
+                        }
+                        end += 1;
+                    }
+                    end += 1;
+                }
+                out.push(TokenWithSpan::new(word(&head, None, Keyword::WITH), span));
+                out.push(raw[i + 2].clone());
+                i = end;
                 continue;
             }
             // `TABLE t` as a query.

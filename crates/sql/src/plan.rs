@@ -201,6 +201,10 @@ pub struct Finishing {
     pub offset: u64,
     /// Which columns the client sees.
     pub project: Vec<usize>,
+    /// `LIMIT` where only the execution knows it (a parameter): a constant int8, NULL for none. `limit` is then none.
+    pub limit_expr: Option<ScalarExpr>,
+    /// The same for `OFFSET`.
+    pub offset_expr: Option<ScalarExpr>,
 }
 
 /// A subscription.

@@ -42,6 +42,7 @@ mod system;
 mod table;
 mod text;
 mod time;
+pub mod window;
 
 pub use registry::{FunctionKind, Signature, signatures};
 pub use text::quote_ident;

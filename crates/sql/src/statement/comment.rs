@@ -12,8 +12,15 @@ use crate::planner::Planner;
 /// A statement of the family.
 #[derive(Debug)]
 pub(crate) enum Statement {
-    Object { name: ObjectName, text: Option<String> },
-    Column { object: ObjectName, column: Ident, text: Option<String> },
+    Object {
+        name: ObjectName,
+        text: Option<String>,
+    },
+    Column {
+        object: ObjectName,
+        column: Ident,
+        text: Option<String>,
+    },
     /// On something that has no comments here.
     NoOp,
 }

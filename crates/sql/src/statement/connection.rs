@@ -11,13 +11,22 @@ use super::names;
 use crate::ast::{OptionValue, WithOption};
 use crate::catalog::ItemKind;
 use crate::parse::Heads;
-use crate::plan::{ConnectionPlan, CreateItem, CreatePlan, KafkaConnectionPlan, Plan, StringOrSecret, unsupported};
+use crate::plan::{
+    ConnectionPlan, CreateItem, CreatePlan, KafkaConnectionPlan, Plan, StringOrSecret, unsupported,
+};
 use crate::planner::Planner;
 
 /// A statement of the family.
 #[derive(Debug)]
 pub(crate) enum Statement {
-    Create { name: ObjectName, if_not_exists: bool, to: String, options: Vec<WithOption>, with: Vec<WithOption>, tail: String },
+    Create {
+        name: ObjectName,
+        if_not_exists: bool,
+        to: String,
+        options: Vec<WithOption>,
+        with: Vec<WithOption>,
+        tail: String,
+    },
     Validate(ObjectName),
 }
 
@@ -98,7 +107,8 @@ fn kafka_options(
             "BROKER" => plan.brokers = vec![text(&option)?],
             "BROKERS" => match &option.value {
                 Some(OptionValue::List(list)) => {
-                    let items = list.iter().map(|v| text(&WithOption { value: Some(v.clone()), ..option.clone() }));
+                    let items =
+                        list.iter().map(|v| text(&WithOption { value: Some(v.clone()), ..option.clone() }));
                     plan.brokers = items.collect::<Result<_, _>>()?;
                 }
                 _ => plan.brokers = text(&option)?.split(',').map(|b| b.trim().to_string()).collect(),

@@ -57,7 +57,8 @@ fn options(p: &mut Heads<'_>) -> Result<Vec<WithOption>, SqlError> {
     let mut options = vec![];
     loop {
         let at = p.here();
-        let Some(word) = p.one_of(&["csv", "text", "binary", "header", "delimiter", "null", "quote", "escape"])
+        let Some(word) =
+            p.one_of(&["csv", "text", "binary", "header", "delimiter", "null", "quote", "escape"])
         else {
             return Ok(options);
         };
@@ -164,7 +165,10 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
                 ));
             }
             if item.defaults.iter().any(Option::is_some) && !columns.is_empty() {
-                return Err(unsupported("COPY into some columns of a table with defaults", "Name all columns."));
+                return Err(unsupported(
+                    "COPY into some columns of a table with defaults",
+                    "Name all columns.",
+                ));
             }
             let desc = item.desc.as_ref().ok_or_else(|| SqlError::internal("a table has columns"))?;
             let position = |name: &Ident| {

@@ -52,7 +52,10 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
         } else {
             let forward = p.word("forward") || p.word("next");
             if let Some(word) = p.one_of(&["backward", "prior", "first", "last", "absolute", "relative"]) {
-                return Err(unsupported(&format!("FETCH {}", word.to_uppercase()), "Cursors only go forward."));
+                return Err(unsupported(
+                    &format!("FETCH {}", word.to_uppercase()),
+                    "Cursors only go forward.",
+                ));
             }
             if let sqlparser::tokenizer::Token::Number(..) = p.peek() {
                 let number = p.number()?;

@@ -13,7 +13,10 @@ use crate::planner::Planner;
 /// A statement of the family.
 #[derive(Debug)]
 pub(crate) enum Statement {
-    Schema { name: ObjectName, if_not_exists: bool },
+    Schema {
+        name: ObjectName,
+        if_not_exists: bool,
+    },
     /// Accepted, no effect: its command tag.
     NoOp(&'static str),
 }

@@ -21,9 +21,10 @@ pub(crate) fn new_name(planner: &Planner<'_>, name: &Written) -> Result<ObjectNa
         [item] => {
             let built_in = ["mz_catalog", "pg_catalog", "mz_temp"];
             let mut path = catalog.search_path().into_iter().filter(|s| !built_in.contains(&s.as_str()));
-            let schema = path.find(|s| catalog.schema_exists(catalog.current_database(), s)).ok_or_else(|| {
-                SqlError::new(code::INVALID_SCHEMA_NAME, "no schema has been selected to create in")
-            })?;
+            let schema =
+                path.find(|s| catalog.schema_exists(catalog.current_database(), s)).ok_or_else(|| {
+                    SqlError::new(code::INVALID_SCHEMA_NAME, "no schema has been selected to create in")
+                })?;
             (catalog.current_database().to_string(), schema, item.clone())
         }
         [schema, item] => (catalog.current_database().to_string(), schema.clone(), item.clone()),
@@ -49,7 +50,9 @@ pub(crate) fn find<'a>(planner: &Planner<'a>, name: &Written) -> Result<Option<&
     let catalog = planner.catalog;
     let parts = parts(name);
     Ok(match parts.as_slice() {
-        [item] => catalog.search_path().iter().find_map(|s| catalog.item(catalog.current_database(), s, item)),
+        [item] => {
+            catalog.search_path().iter().find_map(|s| catalog.item(catalog.current_database(), s, item))
+        }
         [schema, item] => catalog.item(catalog.current_database(), schema, item),
         [database, schema, item] => catalog.item(database, schema, item),
         _ => return Err(too_many(name)),

@@ -86,4 +86,3 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         item,
     })))
 }
-

@@ -14,8 +14,16 @@ use crate::planner::Planner;
 #[derive(Debug)]
 pub(crate) enum Statement {
     /// `SHOW kind [FROM schema] [LIKE 'pattern']`.
-    Objects { kind: &'static str, from: Option<ObjectName>, on: Option<ObjectName>, like: Option<String> },
-    Create { kind: Option<ItemKind>, name: ObjectName },
+    Objects {
+        kind: &'static str,
+        from: Option<ObjectName>,
+        on: Option<ObjectName>,
+        like: Option<String>,
+    },
+    Create {
+        kind: Option<ItemKind>,
+        name: ObjectName,
+    },
     Variable(String),
     AllVariables,
 }
@@ -126,12 +134,12 @@ fn objects(
     if kind == "columns" {
         let from = from.ok_or_else(|| SqlError::new(code::SYNTAX_ERROR, "SHOW COLUMNS requires FROM"))?;
         let shown = names::parts(&from).join(".");
-        let item = names::find(planner, &from)?.ok_or_else(|| {
-            SqlError::new(code::UNDEFINED_TABLE, format!("unknown catalog item '{shown}'"))
-        })?;
-        let desc = item.desc.as_ref().ok_or_else(|| {
-            SqlError::new(code::WRONG_OBJECT_TYPE, format!("{shown} has no columns"))
-        })?;
+        let item = names::find(planner, &from)?
+            .ok_or_else(|| SqlError::new(code::UNDEFINED_TABLE, format!("unknown catalog item '{shown}'")))?;
+        let desc = item
+            .desc
+            .as_ref()
+            .ok_or_else(|| SqlError::new(code::WRONG_OBJECT_TYPE, format!("{shown} has no columns")))?;
         let columns = desc.columns.iter().filter(|c| matches(&c.name));
         let rows = columns.map(|c| {
             vec![Some(c.name.clone()), Some(c.ty.nullable.to_string()), Some(c.ty.scalar.name()), none()]
@@ -160,7 +168,10 @@ fn objects(
             all.extend(catalog.schema_names(catalog.current_database()));
             all.sort();
             all.dedup();
-            Some((&[("name", false), ("comment", false)], all.into_iter().map(|s| vec![Some(s), none()]).collect()))
+            Some((
+                &[("name", false), ("comment", false)],
+                all.into_iter().map(|s| vec![Some(s), none()]).collect(),
+            ))
         }
         "databases" => {
             Some((&[("name", false), ("comment", false)], vec![vec![Some("materialize".into()), none()]]))
@@ -169,7 +180,9 @@ fn objects(
             &[("name", false), ("replicas", false), ("comment", false)],
             vec![vec![Some("quickstart".into()), Some("r1 (local)".into()), none()]],
         )),
-        "roles" => Some((&[("name", false), ("comment", false)], vec![vec![Some("materialize".into()), none()]])),
+        "roles" => {
+            Some((&[("name", false), ("comment", false)], vec![vec![Some("materialize".into()), none()]]))
+        }
         "types" => Some((&[("name", false), ("comment", false)], vec![])),
         _ => None,
     };
@@ -234,7 +247,9 @@ fn objects(
     Ok(match kind {
         "sources" | "sinks" => constant(
             &[("name", false), ("type", false), ("cluster", true), ("comment", false)],
-            items.map(|i| vec![name(i), Some(source_type(&i.create_sql).into()), cluster(), none()]).collect(),
+            items
+                .map(|i| vec![name(i), Some(source_type(&i.create_sql).into()), cluster(), none()])
+                .collect(),
         ),
         "materialized views" => constant(
             &[("name", false), ("cluster", true), ("comment", false)],
@@ -252,7 +267,8 @@ fn objects(
                 let key: Vec<String> = key.iter().map(|k| key_text(k, desc)).collect();
                 vec![name(i), of.and_then(name), cluster(), Some(format!("{{{}}}", key.join(","))), none()]
             });
-            let columns = [("name", false), ("on", true), ("cluster", true), ("key", false), ("comment", false)];
+            let columns =
+                [("name", false), ("on", true), ("cluster", true), ("key", false), ("comment", false)];
             constant(&columns, rows.collect())
         }
         "objects" => constant(
@@ -316,21 +332,19 @@ pub fn redacted(create_sql: &str) -> String {
 /// A result that is known already: text columns (name, nullable), ordered by the first.
 fn constant(columns: &[(&str, bool)], rows: Vec<Vec<Option<String>>>) -> Plan {
     let desc = RelationDesc::new(columns.iter().map(|(n, null)| (*n, ScalarType::Text.nullable(*null))));
-    let pack = |r: Vec<Option<String>>| Row::pack(r.iter().map(|t| t.as_deref().map_or(Datum::Null, Datum::Text)));
+    let pack =
+        |r: Vec<Option<String>>| Row::pack(r.iter().map(|t| t.as_deref().map_or(Datum::Null, Datum::Text)));
     rows_plan(desc, rows.into_iter().map(pack).collect(), true)
 }
 
 fn rows_plan(desc: RelationDesc, rows: Vec<Row>, sorted: bool) -> Plan {
-    let order_by = if sorted {
-        vec![plan::ColumnOrder { column: 0, desc: false, nulls_first: false }]
-    } else {
-        vec![]
-    };
+    let order_by =
+        if sorted { vec![plan::ColumnOrder { column: 0, desc: false, nulls_first: false }] } else { vec![] };
     let project = (0..desc.arity()).collect();
     let typ = desc.types();
     Plan::Select(SelectPlan {
         relation: plan::RelationExpr::Constant { rows: Ok(rows.into_iter().map(|r| (r, 1)).collect()), typ },
-        finishing: Finishing { order_by, limit: None, offset: 0, project },
+        finishing: Finishing { order_by, project, ..Finishing::default() },
         desc,
         as_of: None,
     })

@@ -3,7 +3,6 @@
 //! A source stores its records raw. What makes columns of them is a query over the raw records, made here as text and
 //! planned as any other (`FORMAT JSON` is a cast, `INCLUDE OFFSET` a column), so that formats need nothing of their own.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,8 +17,8 @@ use crate::ast::{OptionValue, WithOption};
 use crate::catalog::{Catalog, CatalogItem, ItemKind};
 use crate::parse::{Heads, fold, quote, quote_string};
 use crate::plan::{
-    CreateItem, CreatePlan, KafkaConnectionPlan, OnError, Plan, RAW_SELF, SourceFrom, SourcePlan, StringOrSecret,
-    unsupported,
+    CreateItem, CreatePlan, KafkaConnectionPlan, OnError, Plan, RAW_SELF, SourceFrom, SourcePlan,
+    StringOrSecret, unsupported,
 };
 use crate::planner::Planner;
 use crate::text::Text;
@@ -63,7 +62,11 @@ enum Format {
     Text,
     Json,
     /// Names of columns or their number; delimiter; whether the first line is a header.
-    Csv { names: Vec<String>, delimiter: String, header: bool },
+    Csv {
+        names: Vec<String>,
+        delimiter: String,
+        header: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -94,7 +97,8 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Sta
     let mut include = vec![];
     if p.word("include") {
         include = p.comma_separated(|p| {
-            let Some(item) = p.one_of(&["key", "partition", "offset", "timestamp", "headers", "header"]) else {
+            let Some(item) = p.one_of(&["key", "partition", "offset", "timestamp", "headers", "header"])
+            else {
                 return Err(p.error("KEY, PARTITION, OFFSET, TIMESTAMP or HEADERS"));
             };
             if item == "header" {
@@ -170,8 +174,7 @@ fn parse_format(p: &mut Heads<'_>) -> Result<Format, SqlError> {
         "csv" => {
             p.expect("with")?;
             let (names, header) = if p.word("header") {
-                let names =
-                    if *p.peek() == Token::LParen { p.parenthesized(|p| p.ident())? } else { vec![] };
+                let names = if *p.peek() == Token::LParen { p.parenthesized(|p| p.ident())? } else { vec![] };
                 (names.iter().map(fold).collect(), true)
             } else {
                 let n: usize = p.number()?.parse().map_err(|_| p.error("a number of columns"))?;
@@ -352,8 +355,11 @@ fn decoded(column: &str, format: &Format, name: String) -> Result<Vec<String>, S
         Format::Json => vec![format!("CAST({text} AS jsonb) AS {}", quote(&name))],
         Format::Csv { names, delimiter, .. } => {
             if names.is_empty() {
-                return Err(SqlError::new(code::SYNTAX_ERROR, "CSV WITH HEADER needs the names of the columns")
-                    .with_hint("Write CSV WITH HEADER (a, b, c)."));
+                return Err(SqlError::new(
+                    code::SYNTAX_ERROR,
+                    "CSV WITH HEADER needs the names of the columns",
+                )
+                .with_hint("Write CSV WITH HEADER (a, b, c)."));
             }
             let fields = format!("csv_fields({text}, {})", quote_string(delimiter));
             names.iter().enumerate().map(|(i, n)| format!("({fields})[{}] AS {}", i + 1, quote(n))).collect()
@@ -372,7 +378,11 @@ fn plan_definition(
     ]);
     let raw = CatalogItem {
         id: RAW_SELF,
-        name: crate::ObjectName { database: "materialize".into(), schema: "mz_internal".into(), item: "raw".into() },
+        name: crate::ObjectName {
+            database: "materialize".into(),
+            schema: "mz_internal".into(),
+            item: "raw".into(),
+        },
         kind: ItemKind::Table,
         desc: Some(RelationDesc::new([
             ("value", ScalarType::Bytes.nullable(true)),
@@ -394,7 +404,7 @@ fn plan_definition(
     let crate::ast::Statement::Query(query) = crate::parse::parse(&text)? else {
         return Err(SqlError::internal("a source's definition is a query"));
     };
-    let inner = Planner { parameters: RefCell::default(), ..Planner::new(&catalog, &text, &[]) };
+    let inner = Planner::new(&catalog, &text, &[]);
     inner.plan_view_query(&query)
 }
 
@@ -523,12 +533,20 @@ fn old_options(
                 })?;
                 plan.sasl_password = given(value);
             }
-            "SSL_CA_LOCATION" | "SSL_CERTIFICATE_LOCATION" | "SSL_KEY_LOCATION" | "SSL_KEY_PASSWORD"
-            | "CLIENT_ID" | "FETCH_MESSAGE_MAX_BYTES" | "ISOLATION_LEVEL" => {
+            "SSL_CA_LOCATION"
+            | "SSL_CERTIFICATE_LOCATION"
+            | "SSL_KEY_LOCATION"
+            | "SSL_KEY_PASSWORD"
+            | "CLIENT_ID"
+            | "FETCH_MESSAGE_MAX_BYTES"
+            | "ISOLATION_LEVEL" => {
                 let setting = option.name.to_lowercase().replace('_', ".");
                 plan.extra.push((setting, text(option)?));
             }
-            "TIMESTAMP_FREQUENCY_MS" | "ENABLE_AUTO_COMMIT" | "STATISTICS_INTERVAL_MS" | "IGNORE_SOURCE_KEYS"
+            "TIMESTAMP_FREQUENCY_MS"
+            | "ENABLE_AUTO_COMMIT"
+            | "STATISTICS_INTERVAL_MS"
+            | "IGNORE_SOURCE_KEYS"
             | "CACHE" => no_effect(planner, &format!("WITH ({} = …)", option.name.to_lowercase())),
             "SIZE" => no_effect(planner, "WITH (SIZE = …)"),
             _ => rest.push(option.clone()),
@@ -579,10 +597,7 @@ fn generator(kind: &str, options: &[WithOption]) -> Result<SourceFrom, SqlError>
             }
             Ok(SourceFrom::GeneratorCounter { interval: every, max_cardinality })
         }
-        other => Err(unsupported(
-            &format!("LOAD GENERATOR {other}"),
-            "SEGMENT and COUNTER are there.",
-        )),
+        other => Err(unsupported(&format!("LOAD GENERATOR {other}"), "SEGMENT and COUNTER are there.")),
     }
 }
 

@@ -89,9 +89,10 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
     let (relation, desc) = select;
     let position = |name: &Ident| {
         let name = fold(name);
-        desc.columns.iter().position(|c| c.name == name).ok_or_else(|| {
-            SqlError::new(code::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
-        })
+        desc.columns
+            .iter()
+            .position(|c| c.name == name)
+            .ok_or_else(|| SqlError::new(code::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")))
     };
     let positions = |key: &[Ident]| key.iter().map(position).collect::<Result<Vec<usize>, SqlError>>();
     let output = match &s.output {

@@ -45,8 +45,13 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
 pub(super) fn modes(p: &mut Heads<'_>) -> Result<(), SqlError> {
     loop {
         if p.word("isolation level") {
-            let levels =
-                ["strict serializable", "serializable", "repeatable read", "read committed", "read uncommitted"];
+            let levels = [
+                "strict serializable",
+                "serializable",
+                "repeatable read",
+                "read committed",
+                "read uncommitted",
+            ];
             if p.one_of(&levels).is_none() {
                 return Err(p.error("an isolation level"));
             }

@@ -10,7 +10,11 @@ use crate::planner::Planner;
 /// A statement of the family.
 #[derive(Debug)]
 pub(crate) enum Statement {
-    Set { name: String, value: Option<String>, local: bool },
+    Set {
+        name: String,
+        value: Option<String>,
+        local: bool,
+    },
     /// `SET TRANSACTION …`.
     Transaction,
     Discard,

@@ -1,0 +1,163 @@
+//! Windows: which calls share one, and how their frames are read.
+
+use plan::func::ids;
+use plan::func::window::{self, Bound, Frame, Units};
+use plan::hir::{HirAggregateExpr, HirRelationExpr, HirScalarExpr};
+use repr::{ColumnType, Datum, ScalarType, SqlError};
+use sqlparser::ast::{self as sp, Expr, Spanned};
+
+use crate::expr::{WindowCall, WindowFunc};
+use crate::hirs::{self, column};
+use crate::planner::Planner;
+use crate::scope::Env;
+
+impl WindowCall {
+    /// Every expression in it.
+    pub fn parts_mut(&mut self) -> impl Iterator<Item = &mut HirScalarExpr> {
+        let order_by = self.order_by.iter_mut().map(|(e, _)| e);
+        self.args.iter_mut().chain(&mut self.filter).chain(&mut self.partition_by).chain(order_by)
+    }
+}
+
+impl Planner<'_> {
+    /// Reads a frame; without one it ends with the current row's peers, or, without an order, holds everything.
+    pub fn window_frame(
+        &self,
+        frame: Option<&sp::WindowFrame>,
+        ordered: bool,
+        e: &Expr,
+    ) -> Result<Frame, SqlError> {
+        let Some(frame) = frame else {
+            let end = if ordered { Bound::CurrentRow } else { Bound::UnboundedFollowing };
+            return Ok(Frame { units: Units::Range, start: Bound::UnboundedPreceding, end });
+        };
+        let units = match frame.units {
+            sp::WindowFrameUnits::Rows => Units::Rows,
+            sp::WindowFrameUnits::Range => Units::Range,
+            sp::WindowFrameUnits::Groups => Units::Groups,
+        };
+        let count = |b: &Expr| -> Result<u64, SqlError> {
+            if units == Units::Range {
+                return Err(self.unsupported(b.span(), "RANGE with an offset", "Use ROWS or GROUPS."));
+            }
+            let planned = self.plan_constant_of(b, &ScalarType::Int64, "window frames")?;
+            match hirs::evaluate(&planned) {
+                Some(Ok(row)) => match row.iter().next() {
+                    Some(Datum::Int64(n)) if n >= 0 => Ok(n as u64),
+                    _ => {
+                        let code = repr::SqlState::new("22013");
+                        Err(self.error(b.span(), code, "frame offset must not be null or negative"))
+                    }
+                },
+                Some(Err(error)) => Err(self.text.at(b.span(), error.into())),
+                None => Err(self.unsupported(b.span(), "a frame offset that is not constant", "")),
+            }
+        };
+        let bound = |b: &sp::WindowFrameBound| -> Result<Bound, SqlError> {
+            Ok(match b {
+                sp::WindowFrameBound::CurrentRow => Bound::CurrentRow,
+                sp::WindowFrameBound::Preceding(None) => Bound::UnboundedPreceding,
+                sp::WindowFrameBound::Preceding(Some(n)) => Bound::Preceding(count(n)?),
+                sp::WindowFrameBound::Following(None) => Bound::UnboundedFollowing,
+                sp::WindowFrameBound::Following(Some(n)) => Bound::Following(count(n)?),
+            })
+        };
+        let start = bound(&frame.start_bound)?;
+        let end = frame.end_bound.as_ref().map_or(Ok(Bound::CurrentRow), bound)?;
+        let windowing = |message: &str| self.error(e.span(), repr::SqlState::new("42P20"), message);
+        if start == Bound::UnboundedFollowing {
+            return Err(windowing("frame start cannot be UNBOUNDED FOLLOWING"));
+        }
+        if end == Bound::UnboundedPreceding {
+            return Err(windowing("frame end cannot be UNBOUNDED PRECEDING"));
+        }
+        if let (Bound::CurrentRow, Bound::Preceding(_)) = (start, end) {
+            return Err(windowing("frame starting from current row cannot have preceding rows"));
+        }
+        if let (Bound::Following(_), Bound::Preceding(_) | Bound::CurrentRow) = (start, end) {
+            return Err(windowing("frame starting from following row cannot have preceding rows"));
+        }
+        Ok(Frame { units, start, end })
+    }
+
+    /// Appends a column for each call; says where each is.
+    pub fn plan_windows(
+        &self,
+        mut rel: HirRelationExpr,
+        mut arity: usize,
+        calls: Vec<WindowCall>,
+        env: &Env,
+    ) -> Result<(HirRelationExpr, usize, Vec<usize>), SqlError> {
+        let mut places = vec![usize::MAX; calls.len()];
+        let mut rest: Vec<(usize, WindowCall)> = calls.into_iter().enumerate().collect();
+        while !rest.is_empty() {
+            let (partition_by, order_by) = (rest[0].1.partition_by.clone(), rest[0].1.order_by.clone());
+            let same = |c: &WindowCall| c.partition_by == partition_by && c.order_by == order_by;
+            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, c)| same(c));
+            rest = later;
+            let described: Vec<window::Call> = now
+                .iter()
+                .map(|(_, c)| window::Call {
+                    name: match c.func {
+                        WindowFunc::Pure(name) => name.to_string(),
+                        WindowFunc::Aggregate(func, _) => func.0.id.to_string(),
+                    },
+                    aggregate: matches!(c.func, WindowFunc::Aggregate(..)),
+                    args: c.args.len(),
+                    filter: c.filter.is_some(),
+                    ignore_nulls: c.ignore_nulls,
+                    frame: c.frame,
+                })
+                .collect();
+            let description = window::description(&described, order_by.len());
+            let types = hirs::types_in(&rel, env);
+            let named = |(i, ty): (usize, &ColumnType)| (format!("f{}", i + 1), ty.clone());
+            let own: Vec<(String, ColumnType)> = types.iter().enumerate().map(named).collect();
+            let mut fields = own.clone();
+            fields.extend(now.iter().map(|(_, c)| ("w".to_string(), c.ty.clone().nullable(true))));
+            let list = ScalarType::List(Box::new(ScalarType::Record(fields)));
+            let row = hirs::call(ids::ROW, (0..arity).map(column).collect(), ScalarType::Record(own));
+            let mut args = vec![hirs::literal(Datum::Text(&description), ScalarType::Text), row];
+            for (_, c) in &now {
+                args.extend(c.filter.clone());
+                args.extend(c.args.clone());
+            }
+            args.extend(order_by.iter().map(|(e, _)| e.clone()));
+            let mut maps = vec![];
+            let mut keys = vec![];
+            for p in partition_by {
+                keys.push(arity + maps.len());
+                maps.push(p);
+            }
+            let aggregate = HirAggregateExpr {
+                func: window::window(),
+                args,
+                distinct: false,
+                order_by,
+                filter: None,
+                ty: list,
+            };
+            let k = keys.len();
+            let reduced = HirRelationExpr::Reduce {
+                input: Box::new(hirs::map(rel, maps)),
+                group_key: keys,
+                aggregates: vec![aggregate],
+            };
+            let mut typ = types;
+            typ.extend(now.iter().map(|(_, c)| c.ty.clone().nullable(true)));
+            let width = arity + now.len();
+            let flat = HirRelationExpr::FlatMap {
+                input: Box::new(reduced),
+                func: window::window_rows(),
+                args: vec![column(k)],
+                typ,
+            };
+            rel = hirs::project(flat, (k + 1..k + 1 + width).collect(), k + 1 + width);
+            for (n, (i, _)) in now.iter().enumerate() {
+                places[*i] = arity + n;
+            }
+            arity = width;
+        }
+        Ok((rel, arity, places))
+    }
+}
