@@ -195,12 +195,15 @@ impl CatalogState {
 
     /// A connection with its secrets filled in, for readers.
     pub fn kafka_connection(&self, plan: &KafkaConnectionPlan) -> Result<source::KafkaConnection, SqlError> {
+        // Files that name a user run on clusters with and without authentication: the protocol decides.
+        let sasl = plan.security_protocol.starts_with("SASL");
+        let of_sasl = |value| if sasl { self.string_or_secret(value) } else { Ok(None) };
         Ok(source::KafkaConnection {
             brokers: plan.brokers.join(","),
             security_protocol: plan.security_protocol.clone(),
-            sasl_mechanism: plan.sasl_mechanism.clone(),
-            username: self.string_or_secret(&plan.sasl_username)?,
-            password: self.string_or_secret(&plan.sasl_password)?.map(Into::into),
+            sasl_mechanism: plan.sasl_mechanism.clone().filter(|_| sasl),
+            username: of_sasl(&plan.sasl_username)?,
+            password: of_sasl(&plan.sasl_password)?.map(Into::into),
             ca_pem: self.string_or_secret(&plan.ssl_ca)?,
             certificate_pem: self.string_or_secret(&plan.ssl_certificate)?,
             key_pem: self.string_or_secret(&plan.ssl_key)?.map(Into::into),

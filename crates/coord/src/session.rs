@@ -777,7 +777,8 @@ impl Session {
         }))
     }
 
-    fn constant_time(&self, e: &ScalarExpr, parameters: &[Row]) -> Result<Timestamp, SqlError> {
+    /// An expression without columns, with what belongs to this execution in its place.
+    fn bind_constant(&self, e: &ScalarExpr, parameters: &[Row]) -> Result<ScalarExpr, SqlError> {
         let mut e = e.clone();
         let mut failed = None;
         e.walk_mut(&mut |e| match self.bound(e, parameters) {
@@ -785,9 +786,25 @@ impl Session {
             Ok(None) => {}
             Err(error) => failed = Some(error),
         });
-        if let Some(e) = failed {
-            return Err(e);
+        failed.map_or(Ok(e), Err)
+    }
+
+    /// A LIMIT or OFFSET that only the execution knows; NULL is none.
+    fn row_count(&self, e: &ScalarExpr, parameters: &[Row], what: &str) -> Result<Option<u64>, SqlError> {
+        let e = self.bind_constant(e, parameters)?;
+        match e.eval(&[], &Arena::new())? {
+            Datum::Null => Ok(None),
+            Datum::Int64(n) if n >= 0 => Ok(Some(n as u64)),
+            Datum::Int32(n) if n >= 0 => Ok(Some(n as u64)),
+            _ => Err(SqlError::new(
+                repr::SqlState::new(if what == "LIMIT" { "2201W" } else { "2201X" }),
+                format!("{what} must not be negative"),
+            )),
         }
+    }
+
+    fn constant_time(&self, e: &ScalarExpr, parameters: &[Row]) -> Result<Timestamp, SqlError> {
+        let e = self.bind_constant(e, parameters)?;
         let arena = Arena::new();
         let invalid = || SqlError::new(code::INVALID_PARAMETER_VALUE, "the time is not a valid timestamp");
         let ms = match e.eval(&[], &arena)? {
@@ -820,7 +837,13 @@ impl Session {
         {
             as_of = Some((*time, false));
         }
-        let finishing = select.finishing.clone();
+        let mut finishing = select.finishing.clone();
+        if let Some(e) = finishing.limit_expr.take() {
+            finishing.limit = self.row_count(&e, parameters, "LIMIT")?;
+        }
+        if let Some(e) = finishing.offset_expr.take() {
+            finishing.offset = self.row_count(&e, parameters, "OFFSET")?.unwrap_or(0);
+        }
         let desc = Arc::new(select.desc.clone());
         if let RelationExpr::Constant { rows, .. } = &relation {
             let rows = read::finish(rows.clone()?, &finishing)?;
