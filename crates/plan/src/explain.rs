@@ -380,7 +380,8 @@ fn scalar(e: &ScalarExpr, names: &Names, inner: bool, out: &mut String) {
 fn signature_of(id: &str) -> Option<(&'static str, FunctionKind)> {
     static NAMES: LazyLock<BTreeMap<&'static str, (&'static str, FunctionKind)>> = LazyLock::new(|| {
         let mut names = BTreeMap::new();
-        for s in signatures() {
+        // `!=` is another way to write `<>`.
+        for s in signatures().filter(|s| s.name != "!=") {
             names.entry(s.id).or_insert((s.name, s.kind));
         }
         names

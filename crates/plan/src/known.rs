@@ -50,11 +50,6 @@ pub(crate) fn eq(a: ScalarExpr, b: ScalarExpr) -> ScalarExpr {
     call(ids::EQ, vec![a, b])
 }
 
-/// `a IS NOT DISTINCT FROM b`.
-pub(crate) fn is_not_distinct(a: ScalarExpr, b: ScalarExpr) -> ScalarExpr {
-    call(ids::IS_NOT_DISTINCT, vec![a, b])
-}
-
 /// `e IS NULL`.
 pub(crate) fn is_null(e: ScalarExpr) -> ScalarExpr {
     call(ids::IS_NULL, vec![e])

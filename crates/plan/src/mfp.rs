@@ -651,3 +651,6 @@ fn slot_of(e: &ScalarExpr) -> Option<(usize, SlotPath)> {
 fn is_utf8(e: &ScalarExpr) -> bool {
     matches!(e.as_literal(), Some(Datum::Text(s)) if ["utf8", "utf-8", "utf_8", "unicode"].contains(&s.to_ascii_lowercase().as_str()))
 }
+
+#[cfg(test)]
+mod tests;

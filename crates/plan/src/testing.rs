@@ -83,10 +83,6 @@ pub(crate) mod hir {
         HirScalarExpr::Literal(Ok(row(&[n])), ScalarType::Int64.nullable(false))
     }
 
-    pub(crate) fn text(s: &str) -> HirScalarExpr {
-        HirScalarExpr::Literal(Ok(Row::pack([Datum::Text(s)])), ScalarType::Text.nullable(false))
-    }
-
     pub(crate) fn call(id: &'static str, args: Vec<HirScalarExpr>, ty: ScalarType) -> HirScalarExpr {
         HirScalarExpr::Call { func: FuncRef::of(id), args, ty }
     }
@@ -379,7 +375,7 @@ pub(crate) fn run_hir(query: &HirRelationExpr, data: &Data, outer: &[Row]) -> Re
         HirRelationExpr::Constant { rows, .. } => consolidated(rows.clone()?),
         HirRelationExpr::Get { id, .. } => data[id].clone(),
         HirRelationExpr::LocalGet { .. } | HirRelationExpr::Let { .. } | HirRelationExpr::LetRec { .. } => {
-            unimplemented!("bindings have tests of their own")
+            panic!("bindings have tests of their own")
         }
         HirRelationExpr::Project { input, columns } => {
             consolidated(run_hir(input, data, outer)?.iter().map(|(r, d)| (projected(r, columns), *d)))
@@ -407,7 +403,7 @@ pub(crate) fn run_hir(query: &HirRelationExpr, data: &Data, outer: &[Row]) -> Re
             }
             consolidated(out)
         }
-        HirRelationExpr::FlatMap { .. } => unimplemented!("not in these tests"),
+        HirRelationExpr::FlatMap { .. } => panic!("not in these tests"),
         HirRelationExpr::Join { left, right, on, kind } => {
             let keep_left = matches!(kind, JoinKind::LeftOuter | JoinKind::FullOuter);
             let keep_right = matches!(kind, JoinKind::RightOuter | JoinKind::FullOuter);

@@ -97,15 +97,6 @@ pub(crate) fn conjuncts(e: ScalarExpr, out: &mut Vec<ScalarExpr>) {
     }
 }
 
-/// All true.
-pub(crate) fn and(mut all: Vec<ScalarExpr>) -> ScalarExpr {
-    match all.len() {
-        0 => ScalarExpr::bool(true),
-        1 => all.remove(0),
-        _ => ScalarExpr::And(all),
-    }
-}
-
 /// Adds the columns it reads.
 pub(crate) fn add_columns(e: &ScalarExpr, out: &mut BTreeSet<usize>) {
     e.walk(&mut |e| {

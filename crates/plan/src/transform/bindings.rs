@@ -96,37 +96,42 @@ impl Hoist {
 
 /// Writes out what is used once, and what is cheap; forgets what is not used.
 fn inline(plan: &mut RelationExpr) {
-    let mut uses: BTreeMap<LocalId, (usize, bool)> = BTreeMap::new();
-    count(plan, false, &mut uses);
+    let mut uses = Uses::new();
+    count(plan, 0, &mut uses);
     write_out(plan, &mut BTreeMap::new(), &uses);
 }
 
-/// How often each binding is read, and whether within a recursion (where writing it out would repeat its work).
-fn count(plan: &RelationExpr, in_recursion: bool, uses: &mut BTreeMap<LocalId, (usize, bool)>) {
+/// Of each binding: within how many recursions it stands, how often it is read, and whether from within more of them
+/// (where writing it out would repeat its work every round).
+type Uses = BTreeMap<LocalId, (usize, usize, bool)>;
+
+fn count(plan: &RelationExpr, depth: usize, uses: &mut Uses) {
     match plan {
         RelationExpr::LocalGet { id, .. } => {
-            let entry = uses.entry(*id).or_default();
-            entry.0 += 1;
-            entry.1 |= in_recursion;
+            if let Some((bound_at, n, deeper)) = uses.get_mut(id) {
+                *n += 1;
+                *deeper |= depth > *bound_at;
+            }
+        }
+        RelationExpr::Let { id, value, body } => {
+            count(value, depth, uses);
+            uses.insert(*id, (depth, 0, false));
+            count(body, depth, uses);
         }
         RelationExpr::LetRec { bindings, body, .. } => {
-            bindings.iter().for_each(|b| count(&b.1, true, uses));
-            count(body, in_recursion, uses);
+            bindings.iter().for_each(|b| count(&b.1, depth + 1, uses));
+            count(body, depth, uses);
         }
-        other => other.for_each_child(&mut |c| count(c, in_recursion, uses)),
+        other => other.for_each_child(&mut |c| count(c, depth, uses)),
     }
 }
 
-fn write_out(
-    plan: &mut RelationExpr,
-    values: &mut BTreeMap<LocalId, RelationExpr>,
-    uses: &BTreeMap<LocalId, (usize, bool)>,
-) {
+fn write_out(plan: &mut RelationExpr, values: &mut BTreeMap<LocalId, RelationExpr>, uses: &Uses) {
     match plan {
         RelationExpr::Let { id, value, body } => {
             write_out(value, values, uses);
-            let (n, in_recursion) = uses.get(id).copied().unwrap_or_default();
-            if n == 0 || (n == 1 && !in_recursion) || is_cheap(value) {
+            let (_, n, deeper) = uses.get(id).copied().unwrap_or_default();
+            if n == 0 || (n == 1 && !deeper) || is_cheap(value) {
                 values.insert(*id, value.take());
                 let mut body = body.take();
                 write_out(&mut body, values, uses);

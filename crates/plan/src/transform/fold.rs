@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use repr::{Arena, ColumnType, Datum, Diff, EvalError, Row};
 
+use crate::func::{FuncRef, ids};
 use crate::mfp::Mfp;
 use crate::scalar::guarded;
-use crate::{RelationExpr, ScalarExpr, walk};
+use crate::{RelationExpr, ScalarExpr, known, walk};
 
 /// Constant relations are computed up to so many rows.
 const MAX_ROWS: usize = 1_000;
@@ -20,6 +21,7 @@ pub(super) fn run(plan: &mut RelationExpr) {
 
 /// Folds the expressions of one operator.
 fn scalars(plan: &mut RelationExpr) {
+    plan.for_each_scalar_mut(&mut |e| e.walk_mut(&mut normalize));
     match plan {
         RelationExpr::Map { input, scalars } => {
             let mut typ = input.typ();
@@ -57,23 +59,87 @@ fn scalars(plan: &mut RelationExpr) {
     }
 }
 
+/// One form for what can be said in several: NOT goes inwards, nested ANDs and ORs become one.
+fn normalize(e: &mut ScalarExpr) {
+    let is_and = matches!(e, ScalarExpr::And(_));
+    if let ScalarExpr::And(args) | ScalarExpr::Or(args) = e {
+        let same = |a: &ScalarExpr| match a {
+            ScalarExpr::And(_) => is_and,
+            ScalarExpr::Or(_) => !is_and,
+            _ => false,
+        };
+        if args.iter().any(same) {
+            for a in std::mem::take(args) {
+                match a {
+                    ScalarExpr::And(inner) if is_and => args.extend(inner),
+                    ScalarExpr::Or(inner) if !is_and => args.extend(inner),
+                    other => args.push(other),
+                }
+            }
+        }
+        return;
+    }
+    let ScalarExpr::Call { func, args, .. } = e else { return };
+    if func.0.id == ids::NOT
+        && let Some(opposite) = args.first().and_then(opposite)
+    {
+        *e = opposite;
+    }
+}
+
+/// What `NOT e` is without NOT: also for NULLs and errors.
+fn opposite(e: &ScalarExpr) -> Option<ScalarExpr> {
+    let negated = |args: &[ScalarExpr]| -> Vec<ScalarExpr> {
+        args.iter().map(|a| opposite(a).unwrap_or_else(|| known::not(a.clone()))).collect()
+    };
+    match e {
+        ScalarExpr::And(args) => Some(ScalarExpr::Or(negated(args))),
+        ScalarExpr::Or(args) => Some(ScalarExpr::And(negated(args))),
+        ScalarExpr::Call { func, args, ty } => {
+            let id = match func.0.id {
+                ids::NOT => return args.first().cloned(),
+                ids::EQ => ids::NE,
+                ids::NE => ids::EQ,
+                ids::LT => ids::GE,
+                ids::LE => ids::GT,
+                ids::GT => ids::LE,
+                ids::GE => ids::LT,
+                ids::IS_NULL => ids::IS_NOT_NULL,
+                ids::IS_NOT_NULL => ids::IS_NULL,
+                ids::IS_TRUE => ids::IS_NOT_TRUE,
+                ids::IS_NOT_TRUE => ids::IS_TRUE,
+                ids::IS_FALSE => ids::IS_NOT_FALSE,
+                ids::IS_NOT_FALSE => ids::IS_FALSE,
+                ids::IS_DISTINCT => ids::IS_NOT_DISTINCT,
+                ids::IS_NOT_DISTINCT => ids::IS_DISTINCT,
+                _ => return None,
+            };
+            Some(ScalarExpr::Call { func: FuncRef::of(id), args: args.clone(), ty: ty.clone() })
+        }
+        _ => None,
+    }
+}
+
 /// What is known from nullability alone; NULL is as good as false in a condition.
 fn simplify_predicate(p: &mut ScalarExpr, typ: &[ColumnType]) {
-    if let Some(x) = crate::known::is_not_null_of(p)
+    if let Some([x]) = known::args_of(p, ids::IS_TRUE) {
+        *p = x.clone();
+    }
+    if let Some(x) = known::is_not_null_of(p)
         && !x.nullable(typ)
         && !x.can_fail()
     {
         *p = ScalarExpr::bool(true);
-    } else if let Some(x) = crate::known::is_null_of(p)
+    } else if let Some(x) = known::is_null_of(p)
         && !x.nullable(typ)
         && !x.can_fail()
     {
         *p = ScalarExpr::bool(false);
-    } else if let Some((a, b)) = crate::known::eq_args(p)
+    } else if let Some((a, b)) = known::eq_args(p)
         && a == b
         && !a.can_fail()
     {
-        *p = crate::known::is_not_null(a.clone());
+        *p = known::is_not_null(a.clone());
         simplify_predicate(p, typ);
     } else if let ScalarExpr::Or(args) = p {
         args.iter_mut().for_each(|a| simplify_predicate(a, typ));

@@ -181,6 +181,7 @@ fn classes(plan: &mut RelationExpr) {
                     first.insert(side, e.clone());
                     class.push(e);
                 }
+                Some(_) if !constants.is_empty() => {}
                 Some(same) => below[side].push(known::eq(sides.local(same, side), sides.local(&e, side))),
             }
         }
@@ -254,10 +255,10 @@ fn order_within(plan: &mut RelationExpr, bound: &mut BTreeMap<crate::LocalId, Ve
                 .filter(|class| class.iter().any(|e| sides.only(e).is_some_and(|s| order.contains(&s))))
                 .flatten()
                 .filter(|e| sides.only(e) == Some(i))
-                .filter_map(|e| match known::null_safe_of(e).unwrap_or(e) {
-                    ScalarExpr::Column(c) => Some(c - sides.starts[i]),
+                .map(|e| match known::null_safe_of(e).unwrap_or(e) {
+                    ScalarExpr::Column(c) => c - sides.starts[i],
                     // Connected, but by no column.
-                    _ => Some(usize::MAX),
+                    _ => usize::MAX,
                 })
                 .collect();
             let unique = keys[i].iter().any(|k| k.iter().all(|c| connected.contains(c)));

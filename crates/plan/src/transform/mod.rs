@@ -75,3 +75,6 @@ pub fn run_pass(name: &str, plan: &mut RelationExpr) -> bool {
         None => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

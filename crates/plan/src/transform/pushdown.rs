@@ -107,16 +107,17 @@ fn into_join(
 ) -> RelationExpr {
     let sides = super::join::Sides::of(&inputs);
     let mut below: Vec<Vec<ScalarExpr>> = vec![vec![]; inputs.len()];
+    let (classes, predicates): (Vec<_>, Vec<_>) =
+        predicates.into_iter().map(|p| as_class(&p, &sides).ok_or(p)).partition(Result::is_ok);
+    equivalences.extend(classes.into_iter().flatten());
     let mut above = vec![];
-    for p in predicates {
+    for p in predicates.into_iter().filter_map(Result::err) {
         if let Some(side) = sides.only(&p) {
             // Also said of other sides, where an equal column stands there.
             for (other, p) in super::join::elsewhere(&p, side, &equivalences, &sides) {
                 below[other].push(sides.local(&p, other));
             }
             below[side].push(sides.local(&p, side));
-        } else if let Some(class) = as_class(&p, &sides) {
-            equivalences.push(class);
         } else {
             above.push(p);
         }
@@ -134,5 +135,6 @@ fn as_class(p: &ScalarExpr, sides: &super::join::Sides) -> Option<Vec<ScalarExpr
             vec![known::null_safe(a.clone()), known::null_safe(b.clone())]
         }
     };
-    class.iter().all(|e| sides.only(e).is_some()).then_some(class)
+    let sides: Option<Vec<usize>> = class.iter().map(|e| sides.only(e)).collect();
+    sides.is_some_and(|s| s[0] != s[1]).then_some(class)
 }

@@ -146,9 +146,18 @@ fn singletons(plan: &mut RelationExpr, bound: &mut Bound) {
     };
     let Some(values) = aggregates.iter().map(of_one).collect::<Option<Vec<_>>>() else { return };
     let width = typ.len();
-    let computed: Vec<ScalarExpr> = group_key.drain(..).chain(values).collect();
-    let n = computed.len();
-    *plan = input.take().map(computed).project(width..width + n);
+    let mut maps = vec![];
+    let mut project = vec![];
+    for e in group_key.drain(..).chain(values) {
+        match e {
+            ScalarExpr::Column(c) => project.push(c),
+            e => {
+                project.push(width + maps.len());
+                maps.push(e);
+            }
+        }
+    }
+    *plan = input.take().map(maps).project(project);
 }
 
 /// A limit within a limit; a limit on groups of one row.
