@@ -85,11 +85,6 @@ impl Groups {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether no group has a member.
-    pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
     /// Lets time pass: silent members go, waiting ends.
     pub fn tick(&self) {
         let mut groups = self.lock();

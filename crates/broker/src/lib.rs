@@ -37,10 +37,10 @@ mod writer;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use storage::segment::{SegmentLog, SegmentOptions};
 use storage::{Fs, RealFs, StorageError};
@@ -239,7 +239,7 @@ fn open(dir: Option<PathBuf>) -> Result<Opened, StorageError> {
     let io = |attempt, e: io::Error| StorageError::Io { attempt, path: dir.clone(), reason: e.to_string() };
     fs.create_dir(&dir).map_err(|e| io("create", e))?;
     let path = dir.join("LOCK");
-    let lock = fs.lock(&path).map_err(|e| match e.kind() {
+    let lock = lock(&*fs, &path).map_err(|e| match e.kind() {
         io::ErrorKind::WouldBlock => {
             let pid = std::fs::read_to_string(&path).ok().and_then(|s| s.trim().parse().ok());
             StorageError::Locked { path: path.clone(), pid }
@@ -252,6 +252,20 @@ fn open(dir: Option<PathBuf>) -> Result<Opened, StorageError> {
     }
     let recovered = writer::recover(&log)?;
     Ok((Some(log), Some(lock), recovered))
+}
+
+/// Takes the directory's lock. A process that was killed a moment ago may still be giving it back.
+fn lock(fs: &dyn Fs, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let begun = Instant::now();
+    loop {
+        match fs.lock(path) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Numbers for idempotent producers begin at a random place: one that was given before a restart and has written nothing
@@ -292,7 +306,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 }
             }
             // Members that are silent lose their partitions to the others.
-            _ = tick.tick(), if !shared.groups.is_empty() => shared.groups.tick(),
+            _ = tick.tick() => shared.groups.tick(),
         }
     }
 }

@@ -132,7 +132,7 @@ impl ClientContext for Context {
                     format!("{reason} (the broker gave no reason: does it expect another security protocol, or SASL?)"),
                 ));
             }
-            _ => self.note(Trouble::Kafka(code, without_prefix(reason).to_string())),
+            _ => self.note(Trouble::Kafka(code, essence(reason).to_string())),
         }
     }
 }
@@ -143,14 +143,19 @@ impl ConsumerContext for Context {
     }
 }
 
-/// librdkafka puts `ssl://host:port/bootstrap: ` in front, sometimes after `[thrd:…]: `.
-fn without_prefix(reason: &str) -> &str {
+/// Without the thread, the connection and the time that librdkafka puts around a reason: they change with each attempt,
+/// and a status would change with them. `ssl://h:1/bootstrap: X (after 5ms in state S, …)` becomes `X`.
+fn essence(reason: &str) -> &str {
     let reason = match reason.strip_prefix("[thrd:").and_then(|r| r.split_once("]: ")) {
         Some((_, rest)) => rest,
         None => reason,
     };
-    match reason.split_once(": ") {
-        Some((prefix, rest)) if prefix.contains("://") && !prefix.contains(' ') => rest,
+    let reason = match reason.split_once(": ") {
+        Some((prefix, rest)) if prefix.contains('/') && !prefix.contains(' ') => rest,
+        _ => reason,
+    };
+    match reason.rfind(" (after ") {
+        Some(at) if reason.ends_with(')') => &reason[..at],
         _ => reason,
     }
 }
@@ -306,5 +311,28 @@ impl Client for Live {
 
     fn reason(&self) -> Option<Trouble> {
         self.consumer.context().reason()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::essence;
+
+    #[test]
+    fn a_reason_is_the_same_at_each_attempt() {
+        for (said, meant) in [
+            (
+                "ssl://h:9093/bootstrap: SSL handshake failed: x: y (after 5ms in state SSL_HANDSHAKE)",
+                "SSL handshake failed: x: y",
+            ),
+            (
+                "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT, 1 identical error(s) suppressed)",
+                "Connect to ipv4#127.0.0.1:1 failed: Connection refused",
+            ),
+            ("[thrd:sasl_ssl://h:1/1]: sasl_ssl://h:1/1: Disconnected", "Disconnected"),
+            ("1/1 brokers are down", "1/1 brokers are down"),
+        ] {
+            assert_eq!(essence(said), meant);
+        }
     }
 }
