@@ -520,3 +520,150 @@ pub fn guarded<T>(f: impl FnOnce() -> Result<T, EvalError>) -> Result<T, EvalErr
 pub fn is_guarded() -> bool {
     GUARDED.get() > 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::func::ids;
+
+    fn int(n: i32) -> ScalarExpr {
+        ScalarExpr::literal(Datum::Int32(n), ScalarType::Int32)
+    }
+
+    fn binary(id: &'static str, a: ScalarExpr, b: ScalarExpr, ty: ScalarType) -> ScalarExpr {
+        let func = crate::func::scalar(id).unwrap_or_else(|| panic!("{id}"));
+        ScalarExpr::call(func, vec![a, b], ty)
+    }
+
+    /// Fails with 22012 where the column is 0.
+    fn inverse(column: usize) -> ScalarExpr {
+        binary("int4_div", int(1), ScalarExpr::Column(column), ScalarType::Int32)
+    }
+
+    /// An error of type bool that is only seen when it is evaluated.
+    fn failing() -> ScalarExpr {
+        binary(ids::EQ, inverse(0), int(1), ScalarType::Bool)
+    }
+
+    fn show(e: &ScalarExpr, columns: &[Datum<'_>]) -> String {
+        let arena = Arena::new();
+        let row = Row::pack(columns.iter().copied());
+        match e.eval(&row.unpack(), &arena) {
+            Ok(d) => format!("{d:?}"),
+            Err(e) => e.message().to_string(),
+        }
+    }
+
+    fn folded(mut e: ScalarExpr) -> ScalarExpr {
+        e.fold(&[ScalarType::Int32.nullable(false)]);
+        e
+    }
+
+    fn bool_null() -> ScalarExpr {
+        ScalarExpr::null(ScalarType::Bool)
+    }
+
+    #[test]
+    fn the_decisive_value_wins_over_null_and_errors_in_any_order() {
+        let (yes, no) = (ScalarExpr::bool(true), ScalarExpr::bool(false));
+        let zero = [Datum::Int32(0)];
+        for order in [[failing(), bool_null(), no.clone()], [no.clone(), failing(), bool_null()]] {
+            assert_eq!(show(&ScalarExpr::And(order.to_vec()), &zero), "Bool(false)");
+        }
+        for order in [[failing(), bool_null(), yes.clone()], [yes.clone(), failing(), bool_null()]] {
+            assert_eq!(show(&ScalarExpr::Or(order.to_vec()), &zero), "Bool(true)");
+        }
+        assert_eq!(show(&ScalarExpr::And(vec![bool_null(), failing()]), &zero), "division by zero");
+        assert_eq!(show(&ScalarExpr::And(vec![bool_null(), yes.clone()]), &zero), "Null");
+        assert_eq!(show(&ScalarExpr::Or(vec![bool_null(), no]), &zero), "Null");
+        assert_eq!(show(&ScalarExpr::And(vec![]), &zero), "Bool(true)");
+        assert_eq!(show(&ScalarExpr::Or(vec![]), &zero), "Bool(false)");
+    }
+
+    #[test]
+    fn guards_keep_errors_away() {
+        let zero = [Datum::Int32(0)];
+        let is_zero = binary(ids::EQ, ScalarExpr::Column(0), int(0), ScalarType::Bool);
+        let case = ScalarExpr::If { cond: is_zero.into(), then: int(7).into(), els: inverse(0).into() };
+        assert_eq!(show(&case, &zero), "Int32(7)");
+        assert_eq!(show(&ScalarExpr::Coalesce(vec![int(3), inverse(0)]), &zero), "Int32(3)");
+        assert_eq!(show(&ScalarExpr::Try(inverse(0).into()), &zero), "Null");
+        assert_eq!(show(&inverse(0), &zero), "division by zero");
+        assert!(case.can_fail() && !ScalarExpr::Try(case.clone().into()).can_fail());
+    }
+
+    #[test]
+    fn strict_functions_of_null_are_null_but_arguments_still_fail() {
+        let sum = binary("int4_add", ScalarExpr::null(ScalarType::Int32), inverse(0), ScalarType::Int32);
+        assert_eq!(show(&sum, &[Datum::Int32(1)]), "Null");
+        assert_eq!(show(&sum, &[Datum::Int32(0)]), "division by zero");
+    }
+
+    #[test]
+    fn folding_keeps_what_rows_would_see() {
+        let sum = binary("int4_add", int(1), int(2), ScalarType::Int32);
+        assert_eq!(folded(sum), int(3));
+        // An error becomes a literal error and stays behind its guard.
+        let error = binary("int4_div", int(1), int(0), ScalarType::Int32);
+        let e = folded(error.clone());
+        assert_eq!(e.as_literal_err().map(|e| e.message()), Some("division by zero"));
+        let unknown = binary(ids::EQ, ScalarExpr::Column(0), int(0), ScalarType::Bool);
+        let case =
+            ScalarExpr::If { cond: unknown.clone().into(), then: int(7).into(), els: error.clone().into() };
+        let case = folded(case);
+        assert_eq!(show(&case, &[Datum::Int32(0)]), "Int32(7)");
+        assert_eq!(show(&case, &[Datum::Int32(1)]), "division by zero");
+        let case = ScalarExpr::If {
+            cond: ScalarExpr::bool(true).into(),
+            then: int(7).into(),
+            els: error.clone().into(),
+        };
+        assert_eq!(folded(case), int(7));
+        assert_eq!(folded(ScalarExpr::Coalesce(vec![int(7), error.clone()])), int(7));
+        assert!(folded(ScalarExpr::Try(error.clone().into())).is_literal_null());
+        // FALSE AND error is FALSE; an error that may matter stays.
+        let fails = binary(ids::EQ, error, int(1), ScalarType::Bool);
+        assert!(folded(ScalarExpr::And(vec![fails.clone(), ScalarExpr::bool(false)])).is_literal_false());
+        let both = folded(ScalarExpr::And(vec![fails, ScalarExpr::bool(true), unknown.clone()]));
+        assert_eq!(show(&both, &[Datum::Int32(1)]), "Bool(false)");
+        assert_eq!(show(&both, &[Datum::Int32(0)]), "division by zero");
+        assert_eq!(folded(ScalarExpr::And(vec![unknown.clone(), ScalarExpr::bool(true)])), unknown);
+        // What the execution decides is not constant.
+        let now = ScalarExpr::Context(Context::Now);
+        assert_eq!(folded(now.clone()), now);
+    }
+
+    #[test]
+    fn types_know_where_null_can_occur() {
+        let columns = [ScalarType::Int32.nullable(true), ScalarType::Int32.nullable(false)];
+        let sum = |c: usize| binary("int4_add", ScalarExpr::Column(c), int(1), ScalarType::Int32);
+        assert!(sum(0).typ(&columns).nullable && !sum(1).typ(&columns).nullable);
+        assert!(!ScalarExpr::Coalesce(vec![sum(0), int(0)]).typ(&columns).nullable);
+        assert!(ScalarExpr::Try(sum(1).into()).typ(&columns).nullable);
+    }
+
+    #[test]
+    fn columns_are_moved_and_replaced() {
+        let mut e = binary("int4_add", ScalarExpr::Column(1), ScalarExpr::Column(3), ScalarType::Int32);
+        assert_eq!(e.columns().into_iter().collect::<Vec<_>>(), [1, 3]);
+        e.shift_columns(2);
+        e.permute(&[9, 9, 9, 0, 9, 1]);
+        assert_eq!(e.columns().into_iter().collect::<Vec<_>>(), [0, 1]);
+        e.substitute(&mut |i| (i == 1).then(|| int(5)));
+        assert_eq!(show(&e, &[Datum::Int32(2)]), "Int32(7)");
+        assert!(!e.is_constant() && int(1).is_constant());
+    }
+
+    #[test]
+    fn panics_under_guard_are_errors_with_a_flag_for_hooks() {
+        assert!(!is_guarded());
+        let e = guarded(|| {
+            assert!(is_guarded());
+            // A column that is not there: a fault of the planner.
+            let arena = Arena::new();
+            ScalarExpr::Column(7).eval(&[], &arena).map(|_| ())
+        });
+        assert_eq!(e.unwrap_err().code(), code::INTERNAL_ERROR);
+        assert!(!is_guarded());
+    }
+}

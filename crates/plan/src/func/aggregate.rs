@@ -59,19 +59,34 @@ pub(super) fn register(t: &mut Table) {
     }
 
     let collect = AggKind::Collect;
-    t.aggregate("array_agg", "array_agg(anynonarray) -> anyarray; array_agg(anyarray) -> anyarray", collect, Some(array_agg));
-    t.aggregate("list_agg", "list_agg(any) -> anylist", collect, Some(|rows, _| {
-        let arena = Arena::new();
-        Ok(Row::pack([arena.list(rows.iter().map(first))]))
-    }));
-    t.aggregate("map_agg", "map_agg(text, anyelement) -> anymap", collect, Some(|rows, _| {
-        let arena = Arena::new();
-        let pairs = rows.iter().filter_map(|r| match (first(r), second(r)) {
-            (Datum::Text(k), v) => Some((k, v)),
-            _ => None,
-        });
-        Ok(Row::pack([made_map(pairs.collect(), &arena)]))
-    }));
+    t.aggregate(
+        "array_agg",
+        "array_agg(anynonarray) -> anyarray; array_agg(anyarray) -> anyarray",
+        collect,
+        Some(array_agg),
+    );
+    t.aggregate(
+        "list_agg",
+        "list_agg(any) -> anylist",
+        collect,
+        Some(|rows, _| {
+            let arena = Arena::new();
+            Ok(Row::pack([arena.list(rows.iter().map(first))]))
+        }),
+    );
+    t.aggregate(
+        "map_agg",
+        "map_agg(text, anyelement) -> anymap",
+        collect,
+        Some(|rows, _| {
+            let arena = Arena::new();
+            let pairs = rows.iter().filter_map(|r| match (first(r), second(r)) {
+                (Datum::Text(k), v) => Some((k, v)),
+                _ => None,
+            });
+            Ok(Row::pack([made_map(pairs.collect(), &arena)]))
+        }),
+    );
     t.aggregate(
         "string_agg",
         "string_agg(text, text) -> text; string_agg(bytea, bytea) -> bytea -- joined, with the second between",
@@ -112,23 +127,39 @@ pub(super) fn register(t: &mut Table) {
             Ok(Row::pack([Datum::Jsonb(b.finish(&arena)?)]))
         }),
     );
-    t.aggregate("any_value", "any_value(anyelement) -> anyelement -- some value that is not NULL", collect, Some(|rows, _| {
-        Ok(Row::pack([rows.iter().map(first).filter(|d| !d.is_null()).min().unwrap_or(Datum::Null)]))
-    }));
-    t.aggregate("min_by", "min_by(anyelement, any) -> anyelement -- the first where the second is least", collect, Some(|rows, _| {
-        let known = rows.iter().filter(|r| !second(r).is_null());
-        Ok(Row::pack([known.min_by_key(|r| (second(r), first(r))).map_or(Datum::Null, first)]))
-    }));
-    t.aggregate("max_by", "max_by(anyelement, any) -> anyelement -- the first where the second is greatest", collect, Some(|rows, _| {
-        let known = rows.iter().filter(|r| !second(r).is_null());
-        Ok(Row::pack([known.max_by_key(|r| (second(r), first(r))).map_or(Datum::Null, first)]))
-    }));
+    t.aggregate(
+        "any_value",
+        "any_value(anyelement) -> anyelement -- some value that is not NULL",
+        collect,
+        Some(|rows, _| {
+            Ok(Row::pack([rows.iter().map(first).filter(|d| !d.is_null()).min().unwrap_or(Datum::Null)]))
+        }),
+    );
+    t.aggregate(
+        "min_by",
+        "min_by(anyelement, any) -> anyelement -- the first where the second is least",
+        collect,
+        Some(|rows, _| {
+            let known = rows.iter().filter(|r| !second(r).is_null());
+            Ok(Row::pack([known.min_by_key(|r| (second(r), first(r))).map_or(Datum::Null, first)]))
+        }),
+    );
+    t.aggregate(
+        "max_by",
+        "max_by(anyelement, any) -> anyelement -- the first where the second is greatest",
+        collect,
+        Some(|rows, _| {
+            let known = rows.iter().filter(|r| !second(r).is_null());
+            Ok(Row::pack([known.max_by_key(|r| (second(r), first(r))).map_or(Datum::Null, first)]))
+        }),
+    );
     t.aggregate(
         "approx_count_distinct",
         "approx_count_distinct(any) -> int8 -- how many different values; here exact",
         collect,
         Some(|rows, _| {
-            let different: std::collections::BTreeSet<&Row> = rows.iter().filter(|r| !first(r).is_null()).collect();
+            let different: std::collections::BTreeSet<&Row> =
+                rows.iter().filter(|r| !first(r).is_null()).collect();
             Ok(Row::pack([Datum::Int64(different.len() as i64)]))
         }),
     );
@@ -164,14 +195,19 @@ pub(super) fn register(t: &mut Table) {
             Ok(Row::pack([values[at]]))
         }),
     );
-    t.aggregate("mode", "mode(anyelement) -> anyelement -- the most frequent value", collect, Some(|rows, _| {
-        let mut times: BTreeMap<Datum<'_>, usize> = BTreeMap::new();
-        for d in rows.iter().map(first).filter(|d| !d.is_null()) {
-            *times.entry(d).or_default() += 1;
-        }
-        let most = times.iter().rev().max_by_key(|(_, n)| **n);
-        Ok(Row::pack([most.map_or(Datum::Null, |(d, _)| *d)]))
-    }));
+    t.aggregate(
+        "mode",
+        "mode(anyelement) -> anyelement -- the most frequent value",
+        collect,
+        Some(|rows, _| {
+            let mut times: BTreeMap<Datum<'_>, usize> = BTreeMap::new();
+            for d in rows.iter().map(first).filter(|d| !d.is_null()) {
+                *times.entry(d).or_default() += 1;
+            }
+            let most = times.iter().rev().max_by_key(|(_, n)| **n);
+            Ok(Row::pack([most.map_or(Datum::Null, |(d, _)| *d)]))
+        }),
+    );
     macro_rules! regressions {
         ($($id:literal $f:expr;)*) => {$(
             t.aggregate($id, concat!($id, "(float8, float8) -> float8"), collect, Some(|rows, _| {
@@ -198,9 +234,12 @@ pub(super) fn register(t: &mut Table) {
         "regr_syy" |m| Some(m.syy);
         "regr_sxy" |m| Some(m.sxy);
     }
-    t.aggregate("regr_count", "regr_count(float8, float8) -> int8", collect, Some(|rows, _| {
-        Ok(Row::pack([Datum::Int64(Moments::of(rows).n as i64)]))
-    }));
+    t.aggregate(
+        "regr_count",
+        "regr_count(float8, float8) -> int8",
+        collect,
+        Some(|rows, _| Ok(Row::pack([Datum::Int64(Moments::of(rows).n as i64)]))),
+    );
 
     for (name, signatures) in [
         ("row_number", "row_number() -> int8 -- from 1, in order"),
@@ -447,6 +486,7 @@ fn variance<'a>(values: Vec<Datum<'a>>, sample: bool, root: bool) -> Result<Datu
     for d in &values {
         let x = match d {
             Datum::Numeric(n) => *n,
+            Datum::UInt64(n) => Numeric::from_u64(*n),
             d => Numeric::from_i64(d.int()),
         };
         s = s.add(x)?;
@@ -495,7 +535,14 @@ mod tests {
         let numeric = ScalarType::Numeric { scale: None };
         assert_eq!(run("sum", &rows, &ScalarType::Int64), "7");
         assert!(run("avg", &rows, &numeric).starts_with("2.33333333333333333333333333333333333333"));
-        assert_eq!(run("var_pop", &[&[Datum::Numeric(Numeric::from_i64(1))], &[Datum::Numeric(Numeric::from_i64(3))]], &numeric), "1");
+        assert_eq!(
+            run(
+                "var_pop",
+                &[&[Datum::Numeric(Numeric::from_i64(1))], &[Datum::Numeric(Numeric::from_i64(3))]],
+                &numeric
+            ),
+            "1"
+        );
         assert_eq!(run("stddev_samp", &[&[Datum::Float64(2.0)]], &ScalarType::Float64), "NULL");
         let big = [Datum::Int64(i64::MAX)];
         assert_eq!(run("sum", &[&big, &big], &numeric), "18446744073709551614");
@@ -505,11 +552,28 @@ mod tests {
     fn collections_keep_or_drop_null_as_in_postgres() {
         let text = |s: &'static str| Datum::Text(s);
         let comma = Datum::Text(",");
-        assert_eq!(run("string_agg", &[&[text("a"), comma], &[Datum::Null, comma], &[text("b"), comma]], &ScalarType::Text), "a,b");
+        assert_eq!(
+            run(
+                "string_agg",
+                &[&[text("a"), comma], &[Datum::Null, comma], &[text("b"), comma]],
+                &ScalarType::Text
+            ),
+            "a,b"
+        );
         assert_eq!(run("array_agg", &[&[text("a")], &[Datum::Null]], &ScalarType::Text), "{a,NULL}");
         assert_eq!(run("jsonb_agg", &[&[Datum::Int32(1)], &[Datum::Null]], &ScalarType::Jsonb), "[1,null]");
-        assert_eq!(run("jsonb_object_agg", &[&[text("b"), Datum::Int32(1)], &[text("a"), Datum::Null]], &ScalarType::Jsonb), "{\"a\":null,\"b\":1}");
-        assert_eq!(run("jsonb_object_agg", &[&[Datum::Null, Datum::Null]], &ScalarType::Jsonb), "22023 field name must not be null");
+        assert_eq!(
+            run(
+                "jsonb_object_agg",
+                &[&[text("b"), Datum::Int32(1)], &[text("a"), Datum::Null]],
+                &ScalarType::Jsonb
+            ),
+            "{\"a\":null,\"b\":1}"
+        );
+        assert_eq!(
+            run("jsonb_object_agg", &[&[Datum::Null, Datum::Null]], &ScalarType::Jsonb),
+            "22023 field name must not be null"
+        );
         let arena = Arena::new();
         let a = arena.array1(&[Datum::Int32(1), Datum::Int32(2)]);
         assert_eq!(run("array_agg", &[&[a], &[a]], &ScalarType::Text), "{{1,2},{1,2}}");

@@ -219,7 +219,8 @@ fn arrays(t: &mut Table) {
                 return Ok(Datum::Null);
             }
             let of = array(&a[0]);
-            let all = one_dimension(of, "searching for elements in multidimensional arrays is not supported")?;
+            let all =
+                one_dimension(of, "searching for elements in multidimensional arrays is not supported")?;
             let lower = lower_bound(of);
             let from = match a.get(2) {
                 None => lower,
@@ -233,21 +234,27 @@ fn arrays(t: &mut Table) {
             Ok(found.map_or(Datum::Null, |(i, _)| Datum::Int32(lower + i as i32)))
         },
     );
-    t.add("array_positions", "array_positions(anycompatiblearray, anycompatible) -> int4[]", LAX_MAYBE, |a, _, m| {
-        if a[0].is_null() {
-            return Ok(Datum::Null);
-        }
-        let of = array(&a[0]);
-        let all = one_dimension(of, "searching for elements in multidimensional arrays is not supported")?;
-        let lower = lower_bound(of);
-        let found: Vec<Datum<'_>> = all
-            .iter()
-            .enumerate()
-            .filter(|(_, d)| **d == a[1])
-            .map(|(i, _)| Datum::Int32(lower + i as i32))
-            .collect();
-        Ok(m.array1(&found))
-    });
+    t.add(
+        "array_positions",
+        "array_positions(anycompatiblearray, anycompatible) -> int4[]",
+        LAX_MAYBE,
+        |a, _, m| {
+            if a[0].is_null() {
+                return Ok(Datum::Null);
+            }
+            let of = array(&a[0]);
+            let all =
+                one_dimension(of, "searching for elements in multidimensional arrays is not supported")?;
+            let lower = lower_bound(of);
+            let found: Vec<Datum<'_>> = all
+                .iter()
+                .enumerate()
+                .filter(|(_, d)| **d == a[1])
+                .map(|(i, _)| Datum::Int32(lower + i as i32))
+                .collect();
+            Ok(m.array1(&found))
+        },
+    );
     t.add(
         "array_append",
         "array_append(anycompatiblearray, anycompatible) -> anycompatiblearray; \
@@ -305,7 +312,9 @@ fn arrays(t: &mut Table) {
         "array_fill(anyelement, int4[]) -> anyarray; array_fill(anyelement, int4[], int4[]) -> anyarray",
         LAX_FAILS,
         |a, _, m| {
-            let null = || EvalError::new(SqlState::new("22004"), "dimension array or low bound array cannot be null");
+            let null = || {
+                EvalError::new(SqlState::new("22004"), "dimension array or low bound array cannot be null")
+            };
             if a[1..].iter().any(Datum::is_null) {
                 return Err(null());
             }
@@ -336,18 +345,23 @@ fn arrays(t: &mut Table) {
             Ok(m.array(&dims, std::iter::repeat_n(a[0], n as usize)))
         },
     );
-    t.add("trim_array", "trim_array(anyarray, int4) -> anyarray -- without its last n elements", FAILS, |a, _, m| {
-        let of = array(&a[0]);
-        let all = one_dimension(of, "trimming multidimensional arrays is not supported")?;
-        let n = int4(&a[1]);
-        if n < 0 || n as usize > all.len() {
-            return Err(EvalError::new(
-                ARRAY_SUBSCRIPT_ERROR,
-                format!("number of elements to trim must be between 0 and {}", all.len()),
-            ));
-        }
-        Ok(rebuilt(lower_bound(of), &all[..all.len() - n as usize], m))
-    });
+    t.add(
+        "trim_array",
+        "trim_array(anyarray, int4) -> anyarray -- without its last n elements",
+        FAILS,
+        |a, _, m| {
+            let of = array(&a[0]);
+            let all = one_dimension(of, "trimming multidimensional arrays is not supported")?;
+            let n = int4(&a[1]);
+            if n < 0 || n as usize > all.len() {
+                return Err(EvalError::new(
+                    ARRAY_SUBSCRIPT_ERROR,
+                    format!("number of elements to trim must be between 0 and {}", all.len()),
+                ));
+            }
+            Ok(rebuilt(lower_bound(of), &all[..all.len() - n as usize], m))
+        },
+    );
     t.add("array_contains", "anyarray @> anyarray -> bool; anylist @> anylist -> bool", PURE, |a, _, _| {
         Ok(Datum::Bool(contains(a[0], a[1])))
     });
@@ -372,10 +386,15 @@ fn arrays(t: &mut Table) {
             Ok(())
         },
     );
-    t.rows("unnest", "unnest(anyarray) -> anyelement; unnest(anylist) -> anyelement -- the elements as rows", true, |a, _, emit| {
-        elements(a[0]).for_each(|d| emit(&[d]));
-        Ok(())
-    });
+    t.rows(
+        "unnest",
+        "unnest(anyarray) -> anyelement; unnest(anylist) -> anyelement -- the elements as rows",
+        true,
+        |a, _, emit| {
+            elements(a[0]).for_each(|d| emit(&[d]));
+            Ok(())
+        },
+    );
     t.rows("unnest_map", "unnest(anymap) -> (key text, value anyelement)", true, |a, _, emit| {
         entries(&a[0]).for_each(|(k, v)| emit(&[k, v]));
         Ok(())
@@ -402,7 +421,10 @@ fn contains(all: Datum<'_>, part: Datum<'_>) -> bool {
 fn append<'a>(to: Datum<'a>, d: Datum<'a>, in_front: bool, m: &'a Arena) -> Result<Datum<'a>, EvalError> {
     let Datum::Array(a) = to else { return Ok(m.array1(&[d])) };
     if a.dims().len() > 1 {
-        return Err(EvalError::new(SqlState::new("22000"), "argument must be empty or one-dimensional array"));
+        return Err(EvalError::new(
+            SqlState::new("22000"),
+            "argument must be empty or one-dimensional array",
+        ));
     }
     let mut all: Vec<Datum<'a>> = a.elements().iter().collect();
     all.insert(if in_front { 0 } else { all.len() }, d);
@@ -487,12 +509,17 @@ fn lists_and_maps(t: &mut Table) {
             Ok(m.list(list_elements(a[0]).chain(list_elements(a[1]))))
         },
     );
-    t.add("list_remove", "list_remove(anycompatiblelist, anycompatible) -> anycompatiblelist", LAX, |a, _, m| {
-        if a[0].is_null() {
-            return Ok(Datum::Null);
-        }
-        Ok(m.list(elements(a[0]).filter(|d| *d != a[1])))
-    });
+    t.add(
+        "list_remove",
+        "list_remove(anycompatiblelist, anycompatible) -> anycompatiblelist",
+        LAX,
+        |a, _, m| {
+            if a[0].is_null() {
+                return Ok(Datum::Null);
+            }
+            Ok(m.list(elements(a[0]).filter(|d| *d != a[1])))
+        },
+    );
 
     t.add("map", "", LAX_FAILS, |a, _, m| {
         let mut pairs = vec![];
@@ -504,20 +531,27 @@ fn lists_and_maps(t: &mut Table) {
         }
         Ok(made_map(pairs, m))
     });
-    t.add("map_build", "map_build(anylist) -> textmap -- from a list of records (key, value)", MAYBE, |a, _, m| {
-        let pairs = elements(a[0]).filter_map(|d| match d {
-            Datum::Record(e) => {
-                let mut fields = e.iter();
-                match (fields.next(), fields.next()) {
-                    (Some(Datum::Text(k)), Some(v)) => Some((k, v)),
-                    _ => None,
+    t.add(
+        "map_build",
+        "map_build(anylist) -> textmap -- from a list of records (key, value)",
+        MAYBE,
+        |a, _, m| {
+            let pairs = elements(a[0]).filter_map(|d| match d {
+                Datum::Record(e) => {
+                    let mut fields = e.iter();
+                    match (fields.next(), fields.next()) {
+                        (Some(Datum::Text(k)), Some(v)) => Some((k, v)),
+                        _ => None,
+                    }
                 }
-            }
-            _ => None,
-        });
-        Ok(made_map(pairs.collect(), m))
+                _ => None,
+            });
+            Ok(made_map(pairs.collect(), m))
+        },
+    );
+    t.add("map_length", "map_length(anymap) -> int4", PURE, |a, _, _| {
+        Ok(Datum::Int32(entries(&a[0]).count() as i32))
     });
-    t.add("map_length", "map_length(anymap) -> int4", PURE, |a, _, _| Ok(Datum::Int32(entries(&a[0]).count() as i32)));
     t.add("map_get", "anymap -> text -> anyelement -- the value of a key", MAYBE, |a, _, _| {
         Ok(entries(&a[0]).find(|(k, _)| *k == a[1]).map_or(Datum::Null, |(_, v)| v))
     });
@@ -530,8 +564,12 @@ fn lists_and_maps(t: &mut Table) {
     t.add("map_exists_all", "anymap ?& text[] -> bool", PURE, |a, _, _| {
         Ok(Datum::Bool(elements(a[1]).all(|x| entries(&a[0]).any(|(k, _)| k == x))))
     });
-    t.add("map_contains", "anymap @> anymap -> bool", PURE, |a, _, _| Ok(Datum::Bool(map_contains(&a[0], &a[1]))));
-    t.add("map_contained", "anymap <@ anymap -> bool", PURE, |a, _, _| Ok(Datum::Bool(map_contains(&a[1], &a[0]))));
+    t.add("map_contains", "anymap @> anymap -> bool", PURE, |a, _, _| {
+        Ok(Datum::Bool(map_contains(&a[0], &a[1])))
+    });
+    t.add("map_contained", "anymap <@ anymap -> bool", PURE, |a, _, _| {
+        Ok(Datum::Bool(map_contains(&a[1], &a[0])))
+    });
 }
 
 fn list_elements(d: Datum<'_>) -> repr::row::DatumIter<'_> {
@@ -694,8 +732,7 @@ fn range_holds(r: RangeRef<'_>, d: Datum<'_>) -> bool {
 }
 
 fn range_contains(x: RangeRef<'_>, y: RangeRef<'_>) -> bool {
-    y.is_empty()
-        || !x.is_empty() && cmp_lower(x, y) != Ordering::Greater && cmp_upper(x, y) != Ordering::Less
+    y.is_empty() || !x.is_empty() && cmp_lower(x, y) != Ordering::Greater && cmp_upper(x, y) != Ordering::Less
 }
 
 /// A range in its canonical form: of integers and dates `[a,b)`, empty ones all alike.
@@ -729,9 +766,8 @@ fn make_range<'a>(
     if upper_in && let Some(n) = next(upper)? {
         (upper, upper_in) = (n, false);
     }
-    let empty = !lower.is_null()
-        && !upper.is_null()
-        && (lower > upper || lower == upper && !(lower_in && upper_in));
+    let empty =
+        !lower.is_null() && !upper.is_null() && (lower > upper || lower == upper && !(lower_in && upper_in));
     if empty {
         return Ok(arena.range(1, Datum::Null, Datum::Null));
     }
@@ -748,7 +784,10 @@ pub(super) fn element_type(ty: &ScalarType) -> &ScalarType {
 
 #[cfg(test)]
 mod tests {
-    use crate::func::resolve::{self, tests::{error, run}};
+    use crate::func::resolve::{
+        self,
+        tests::{error, run},
+    };
     use crate::func::{FuncRef, ids};
     use repr::{Arena, Datum, ScalarType};
 
@@ -758,7 +797,10 @@ mod tests {
         assert_eq!(run("||", &["0::int4", "{1,2}::int4[]"]), "{0,1,2}");
         assert_eq!(run("||", &["{1,2}::int4[]", "{3}::int4[]"]), "{1,2,3}");
         assert_eq!(run("||", &["{{1,2}}::int4[]", "{3,4}::int4[]"]), "{{1,2},{3,4}}");
-        assert_eq!(error("||", &["{{1,2}}::int4[]", "{3}::int4[]"]), "2202E cannot concatenate incompatible arrays");
+        assert_eq!(
+            error("||", &["{{1,2}}::int4[]", "{3}::int4[]"]),
+            "2202E cannot concatenate incompatible arrays"
+        );
         assert_eq!(run("array_remove", &["{1,2,1,NULL}::int4[]", "1::int4"]), "{2,NULL}");
         assert_eq!(run("array_position", &["{a,b,NULL}::text[]", "NULL::text"]), "3");
         assert_eq!(run("array_positions", &["{A,A,B,A}::text[]", "A"]), "{1,2,4}");
@@ -788,7 +830,9 @@ mod tests {
         assert_eq!(get(&[a, int(2), int(4)]), Datum::Null);
         assert_eq!(get(&[a, int(1)]), Datum::Null);
         assert_eq!(get(&[a, int(i64::MIN), int(1)]), Datum::Null);
-        let slice = (FuncRef::of("array_slice").0.eval)(&[a, int(1), int(9), int(2), Datum::Null], &of, &arena).unwrap();
+        let slice =
+            (FuncRef::of("array_slice").0.eval)(&[a, int(1), int(9), int(2), Datum::Null], &of, &arena)
+                .unwrap();
         let mut out = String::new();
         repr::text::print(slice, &of, &mut out);
         assert_eq!(out, "{{2,3},{5,6}}");

@@ -23,9 +23,12 @@ pub(super) fn register(t: &mut Table) {
     t.add("bytea_concat", "bytea || bytea -> bytea", PURE, |a, _, m| {
         Ok(Datum::Bytes(m.bytes(&[bytes(&a[0]), bytes(&a[1])].concat())))
     });
-    t.add("octet_length", "octet_length(text) -> int4; octet_length(bytea) -> int4 -- bytes", PURE, |a, _, _| {
-        Ok(Datum::Int32(bytes(&a[0]).len() as i32))
-    });
+    t.add(
+        "octet_length",
+        "octet_length(text) -> int4; octet_length(bytea) -> int4 -- bytes",
+        PURE,
+        |a, _, _| Ok(Datum::Int32(bytes(&a[0]).len() as i32)),
+    );
     t.also("octet_length", "length(bytea) -> int4");
     t.add("bit_length", "bit_length(text) -> int4; bit_length(bytea) -> int4", PURE, |a, _, _| {
         Ok(Datum::Int32(bytes(&a[0]).len() as i32 * 8))
@@ -48,11 +51,16 @@ pub(super) fn register(t: &mut Table) {
         let i = index(a[1].int(), b.len() * 8)?;
         Ok(Datum::Int32((b[i / 8] >> (i % 8) & 1).into()))
     });
-    t.add("bytea_substring", "substring(bytea, int4) -> bytea; substr(bytea, int4) -> bytea", PURE, |a, _, _| {
-        let b = bytes(&a[0]);
-        let from = (i64::from(int4(&a[1])) - 1).clamp(0, b.len() as i64) as usize;
-        Ok(Datum::Bytes(&b[from..]))
-    });
+    t.add(
+        "bytea_substring",
+        "substring(bytea, int4) -> bytea; substr(bytea, int4) -> bytea",
+        PURE,
+        |a, _, _| {
+            let b = bytes(&a[0]);
+            let from = (i64::from(int4(&a[1])) - 1).clamp(0, b.len() as i64) as usize;
+            Ok(Datum::Bytes(&b[from..]))
+        },
+    );
     t.add(
         "bytea_substring_for",
         "substring(bytea, int4, int4) -> bytea; substr(bytea, int4, int4) -> bytea",
@@ -149,14 +157,19 @@ pub(super) fn register(t: &mut Table) {
         PURE,
         |a, _, _| Ok(Datum::Int32(murmur2(bytes(&a[0])))),
     );
-    t.add("uuid_generate_v5", "uuid_generate_v5(uuid, text) -> uuid -- a UUID from a name", PURE, |a, _, _| {
-        let Datum::Uuid(namespace) = a[0] else { panic!("expected a uuid") };
-        let hash = Sha1::new().chain_update(namespace).chain_update(a[1].text()).finalize();
-        let mut uuid: [u8; 16] = hash[..16].try_into().expect("SHA-1 has 20 bytes");
-        uuid[6] = uuid[6] & 0x0f | 0x50;
-        uuid[8] = uuid[8] & 0x3f | 0x80;
-        Ok(Datum::Uuid(uuid))
-    });
+    t.add(
+        "uuid_generate_v5",
+        "uuid_generate_v5(uuid, text) -> uuid -- a UUID from a name",
+        PURE,
+        |a, _, _| {
+            let Datum::Uuid(namespace) = a[0] else { panic!("expected a uuid") };
+            let hash = Sha1::new().chain_update(namespace).chain_update(a[1].text()).finalize();
+            let mut uuid: [u8; 16] = hash[..16].try_into().expect("SHA-1 has 20 bytes");
+            uuid[6] = uuid[6] & 0x0f | 0x50;
+            uuid[8] = uuid[8] & 0x3f | 0x80;
+            Ok(Datum::Uuid(uuid))
+        },
+    );
 }
 
 fn index(i: i64, len: usize) -> Result<usize, EvalError> {
@@ -221,7 +234,8 @@ fn decode(text: &str, format: &str) -> Result<Vec<u8>, EvalError> {
             })
         }
         "escape" => {
-            let bad = || EvalError::new(code::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type bytea");
+            let bad =
+                || EvalError::new(code::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type bytea");
             let (mut out, mut rest) = (vec![], text.as_bytes());
             while let [b, tail @ ..] = rest {
                 rest = tail;
@@ -259,7 +273,8 @@ fn encoding(name: &str) -> Option<Encoding> {
     if name == "utf8" {
         return Some(Encoding::Utf8);
     }
-    let bare: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let bare: String =
+        name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     match bare.as_str() {
         "utf8" | "unicode" | "sqlascii" => Some(Encoding::Utf8),
         "latin1" | "iso88591" => Some(Encoding::Latin1),
@@ -377,10 +392,16 @@ mod tests {
             format!("{:?} {e}", e.code())
         };
         assert_eq!(message(b"\xff"), "22021 invalid byte sequence for encoding \"UTF8\": 0xff");
-        assert_eq!(message(b"ab\xe2\x28\xa1"), "22021 invalid byte sequence for encoding \"UTF8\": 0xe2 0x28 0xa1");
+        assert_eq!(
+            message(b"ab\xe2\x28\xa1"),
+            "22021 invalid byte sequence for encoding \"UTF8\": 0xe2 0x28 0xa1"
+        );
         assert_eq!(message(b"ab\xc3"), "22021 invalid byte sequence for encoding \"UTF8\": 0xc3");
         assert_eq!(message(b"a\0b"), "22021 invalid byte sequence for encoding \"UTF8\": 0x00");
-        assert_eq!(error("convert_from", &["\\x61::bytea", "klingon"]), "22023 invalid source encoding name \"klingon\"");
+        assert_eq!(
+            error("convert_from", &["\\x61::bytea", "klingon"]),
+            "22023 invalid source encoding name \"klingon\""
+        );
         assert_eq!(run("convert_from", &["\\xe4::bytea", "latin1"]), "ä");
     }
 
@@ -392,7 +413,10 @@ mod tests {
         }
         assert_eq!(error("decode", &["abc", "hex"]), "22023 invalid hexadecimal data: odd number of digits");
         assert_eq!(error("decode", &["zz", "hex"]), "22023 invalid hexadecimal digit: \"z\"");
-        assert_eq!(error("decode", &["a?", "base64"]), "22023 invalid symbol \"?\" found while decoding base64 sequence");
+        assert_eq!(
+            error("decode", &["a?", "base64"]),
+            "22023 invalid symbol \"?\" found while decoding base64 sequence"
+        );
         assert_eq!(error("encode", &["\\x00::bytea", "zip"]), "22023 unrecognized encoding: \"zip\"");
     }
 

@@ -134,7 +134,10 @@ fn to_number<'a>(n: Number, ty: &ScalarType) -> Result<Datum<'a>, EvalError> {
                 return Err(EvalError::new(code::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow"));
             }
             if x == 0.0 && !zero {
-                return Err(EvalError::new(code::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: underflow"));
+                return Err(EvalError::new(
+                    code::NUMERIC_VALUE_OUT_OF_RANGE,
+                    "value out of range: underflow",
+                ));
             }
             Ok(Datum::Float32(x))
         }
@@ -200,9 +203,32 @@ fn texts(t: &mut Table) {
 
     // From and to text by the types' own text forms; to text also where a value is stored.
     const TYPES: [&str; 26] = [
-        "bool", "int2", "int4", "int8", "uint2", "uint4", "uint8", "float4", "float8", "numeric", "bytea", "jsonb",
-        "date", "time", "timestamp", "timestamptz", "interval", "uuid", "oid", "mz_timestamp", "array", "list", "map",
-        "range", "int2vector", "record",
+        "bool",
+        "int2",
+        "int4",
+        "int8",
+        "uint2",
+        "uint4",
+        "uint8",
+        "float4",
+        "float8",
+        "numeric",
+        "bytea",
+        "jsonb",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "interval",
+        "uuid",
+        "oid",
+        "mz_timestamp",
+        "array",
+        "list",
+        "map",
+        "range",
+        "int2vector",
+        "record",
     ];
     for ty in TYPES {
         if ty != "record" {
@@ -317,7 +343,8 @@ fn catalog(t: &mut Table) {
         // Negative integers are the upper half, as in Postgres.
         let n = a[0].int();
         let oid = i32::try_from(n).map(|n| n as u32).or_else(|_| u32::try_from(n));
-        oid.map(Datum::UInt32).map_err(|_| EvalError::new(code::NUMERIC_VALUE_OUT_OF_RANGE, "OID out of range"))
+        oid.map(Datum::UInt32)
+            .map_err(|_| EvalError::new(code::NUMERIC_VALUE_OUT_OF_RANGE, "OID out of range"))
     }
     for to in REGS.into_iter().chain(["oid"]) {
         t.cast("int2", to, Implicit, PURE, oid);
@@ -335,9 +362,8 @@ fn catalog(t: &mut Table) {
         let s = a[0].text();
         match type_by_name(s, &[]) {
             Some(found) => Ok(Datum::UInt32(found.oid())),
-            None => text::parse(s, ty, m).map_err(|_| {
-                EvalError::new(code::UNDEFINED_OBJECT, format!("type \"{s}\" does not exist"))
-            }),
+            None => text::parse(s, ty, m)
+                .map_err(|_| EvalError::new(code::UNDEFINED_OBJECT, format!("type \"{s}\" does not exist"))),
         }
     });
     t.cast("regtype", "text", Assignment, PURE, |a, ty, m| {
@@ -379,7 +405,9 @@ fn all<'a>(d: Datum<'a>, to: &ScalarType, arena: &'a Arena) -> Result<Vec<Datum<
 }
 
 fn containers(t: &mut Table) {
-    let add = |t: &mut Table, id: &'static str, nature: Nature, eval: super::registry::Eval| t.add(id, "", nature, eval);
+    let add = |t: &mut Table, id: &'static str, nature: Nature, eval: super::registry::Eval| {
+        t.add(id, "", nature, eval)
+    };
     add(t, "cast_array_array", FAILS, |a, ty, m| {
         let dims: Vec<(i32, i32)> = array(&a[0]).dims().collect();
         Ok(m.array(&dims, all(a[0], element_type(ty), m)?))
@@ -387,7 +415,10 @@ fn containers(t: &mut Table) {
     add(t, "cast_list_list", FAILS, |a, ty, m| Ok(m.list(all(a[0], element_type(ty), m)?)));
     add(t, "cast_array_list", FAILS, |a, ty, m| {
         if array(&a[0]).dims().len() > 1 {
-            return Err(EvalError::new(code::FEATURE_NOT_SUPPORTED, "casting multi-dimensional array to list"));
+            return Err(EvalError::new(
+                code::FEATURE_NOT_SUPPORTED,
+                "casting multi-dimensional array to list",
+            ));
         }
         Ok(m.list(all(a[0], element_type(ty), m)?))
     });
@@ -463,7 +494,10 @@ mod tests {
 
     #[test]
     fn times_keep_to_utc() {
-        assert_eq!(to("2024-02-29 12:00:00.123456", "timestamp", "timestamptz(3)"), "2024-02-29 12:00:00.123+00");
+        assert_eq!(
+            to("2024-02-29 12:00:00.123456", "timestamp", "timestamptz(3)"),
+            "2024-02-29 12:00:00.123+00"
+        );
         assert_eq!(to("2024-02-29 12:00:00+02", "timestamptz", "date"), "2024-02-29");
         assert_eq!(to("2024-02-29", "date", "timestamp"), "2024-02-29 00:00:00");
         assert_eq!(to("1970-01-01 00:00:01+00", "timestamptz", "mz_timestamp"), "1000");

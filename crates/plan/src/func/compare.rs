@@ -45,18 +45,21 @@ pub(super) fn register(t: &mut Table) {
     t.add("nullif", "", LAX_MAYBE, |a, _, _| {
         Ok(if a[0].is_null() || (!a[1].is_null() && a[0] == a[1]) { Datum::Null } else { a[0] })
     });
-    t.add("greatest", "greatest(variadic anycompatible) -> anycompatible -- the greatest that is not NULL", LAX, |a, _, _| {
-        Ok(a.iter().copied().filter(|d| !d.is_null()).max().unwrap_or(Datum::Null))
-    });
-    t.add("least", "least(variadic anycompatible) -> anycompatible -- the least that is not NULL", LAX, |a, _, _| {
-        Ok(a.iter().copied().filter(|d| !d.is_null()).min().unwrap_or(Datum::Null))
-    });
     t.add(
-        "num_nulls",
-        "num_nulls(variadic any) -> int4 -- how many arguments are NULL",
+        "greatest",
+        "greatest(variadic anycompatible) -> anycompatible -- the greatest that is not NULL",
         LAX,
-        |a, _, _| Ok(Datum::Int32(a.iter().filter(|d| d.is_null()).count() as i32)),
+        |a, _, _| Ok(a.iter().copied().filter(|d| !d.is_null()).max().unwrap_or(Datum::Null)),
     );
+    t.add(
+        "least",
+        "least(variadic anycompatible) -> anycompatible -- the least that is not NULL",
+        LAX,
+        |a, _, _| Ok(a.iter().copied().filter(|d| !d.is_null()).min().unwrap_or(Datum::Null)),
+    );
+    t.add("num_nulls", "num_nulls(variadic any) -> int4 -- how many arguments are NULL", LAX, |a, _, _| {
+        Ok(Datum::Int32(a.iter().filter(|d| d.is_null()).count() as i32))
+    });
     t.add(
         "num_nonnulls",
         "num_nonnulls(variadic any) -> int4 -- how many arguments are not NULL",
@@ -65,7 +68,8 @@ pub(super) fn register(t: &mut Table) {
     );
     t.add("raise", "", LAX_FAILS, |a, _, _| {
         let text = |d: &Datum<'_>| if let Datum::Text(s) = d { s.to_string() } else { String::new() };
-        let code = <[u8; 5]>::try_from(text(&a[0]).as_bytes()).map_or(repr::error::code::INTERNAL_ERROR, SqlState);
+        let code =
+            <[u8; 5]>::try_from(text(&a[0]).as_bytes()).map_or(repr::error::code::INTERNAL_ERROR, SqlState);
         Err(EvalError::new(code, text(&a[1])))
     });
 

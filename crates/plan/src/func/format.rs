@@ -11,19 +11,34 @@ use repr::{EvalError, Interval, Numeric};
 enum Piece {
     Literal(String),
     /// A keyword in upper case, the spelling it had, and its modifiers.
-    Field { key: &'static str, written: String, fill: bool, ordinal: Option<bool> },
+    Field {
+        key: &'static str,
+        written: String,
+        fill: bool,
+        ordinal: Option<bool>,
+    },
 }
 
 /// Longest first where one begins another.
 const KEYS: &[&str] = &[
-    "SSSSS", "SSSS", "Y,YYY", "IYYY", "YYYY", "IDDD", "MONTH", "HH24", "HH12", "A.M.", "P.M.", "A.D.", "B.C.", "IYY",
-    "YYY", "DAY", "DDD", "MON", "TZH", "TZM", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6", "IY", "YY", "DD", "DY", "ID",
-    "IW", "WW", "HH", "MI", "MM", "SS", "MS", "US", "AM", "PM", "AD", "BC", "CC", "RM", "TZ", "OF", "I", "Y", "D", "W",
-    "J", "Q",
+    "SSSSS", "SSSS", "Y,YYY", "IYYY", "YYYY", "IDDD", "MONTH", "HH24", "HH12", "A.M.", "P.M.", "A.D.",
+    "B.C.", "IYY", "YYY", "DAY", "DDD", "MON", "TZH", "TZM", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6", "IY",
+    "YY", "DD", "DY", "ID", "IW", "WW", "HH", "MI", "MM", "SS", "MS", "US", "AM", "PM", "AD", "BC", "CC",
+    "RM", "TZ", "OF", "I", "Y", "D", "W", "J", "Q",
 ];
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -37,7 +52,19 @@ fn pieces(template: &str) -> Vec<Piece> {
         Some(Piece::Literal(l)) => l.push_str(s),
         _ => out.push(Piece::Literal(s.into())),
     };
-    let starts = |s: &str, key: &str| s.get(..key.len()).is_some_and(|p| p.eq_ignore_ascii_case(key));
+    // Keys are upper or lower case throughout; names may also begin with a capital.
+    let starts = |s: &str, key: &str| {
+        s.get(..key.len()).is_some_and(|p| {
+            let capital = || {
+                let mut rest = p.chars();
+                rest.next().is_some_and(char::is_uppercase) && rest.all(char::is_lowercase)
+            };
+            p.eq_ignore_ascii_case(key)
+                && (!p.contains(char::is_lowercase)
+                    || !p.contains(char::is_uppercase)
+                    || matches!(key, "MONTH" | "MON" | "DAY" | "DY") && capital())
+        })
+    };
     while let Some(c) = rest.chars().next() {
         if c == '"' {
             rest = &rest[1..];
@@ -234,11 +261,8 @@ fn name_exact(s: &str, written: &str, width: usize) -> (Option<i64>, String) {
 }
 
 fn bad_value(value: &str, key: &str) -> EvalError {
-    EvalError::new(
-        code::INVALID_DATETIME_FORMAT,
-        format!("invalid value \"{value}\" for \"{key}\""),
-    )
-    .with_detail("Value must be an integer.")
+    EvalError::new(code::INVALID_DATETIME_FORMAT, format!("invalid value \"{value}\" for \"{key}\""))
+        .with_detail("Value must be an integer.")
 }
 
 /// `to_timestamp(text, template)`, in UTC unless the text has an offset. Errors: 22007, 22008.
@@ -247,14 +271,16 @@ pub(super) fn parse_timestamp(text: &str, template: &str) -> Result<i64, EvalErr
     let mut rest = text.trim_start();
     let (mut year, mut month, mut day) = (None::<i64>, 1i64, 1i64);
     let (mut hour, mut minute, mut second, mut micros) = (0i64, 0i64, 0i64, 0i64);
-    let (mut pm, mut bc, mut day_of_year, mut offset, mut epoch_day) = (None::<bool>, false, None, 0i64, None);
+    let (mut pm, mut bc, mut day_of_year, mut offset, mut epoch_day) =
+        (None::<bool>, false, None, 0i64, None);
     let (mut iso_year, mut iso_week, mut iso_day) = (None, None, 1i64);
     for (i, piece) in pieces.iter().enumerate() {
         let (key, written) = match piece {
             Piece::Literal(s) => {
                 // A separator stands for any separator; letters must only be as many.
                 for c in s.chars() {
-                    let skip = |r: &str| r.chars().next().filter(|x| !x.is_ascii_digit() || c.is_alphanumeric());
+                    let skip =
+                        |r: &str| r.chars().next().filter(|x| !x.is_ascii_digit() || c.is_alphanumeric());
                     if c.is_whitespace() {
                         rest = rest.trim_start();
                     } else if let Some(found) = skip(rest) {
@@ -356,9 +382,9 @@ pub(super) fn parse_timestamp(text: &str, template: &str) -> Result<i64, EvalErr
                 rest = &rest[n..];
             }
             "MONTH" | "MON" => {
-                let found = MONTHS.iter().position(|m| {
-                    rest.get(..3).is_some_and(|r| r.eq_ignore_ascii_case(&m[..3]))
-                });
+                let found = MONTHS
+                    .iter()
+                    .position(|m| rest.get(..3).is_some_and(|r| r.eq_ignore_ascii_case(&m[..3])));
                 let Some(i) = found else {
                     let shown: String = rest.chars().take(key.len()).collect();
                     return Err(EvalError::new(
@@ -421,7 +447,9 @@ pub(super) fn parse_timestamp(text: &str, template: &str) -> Result<i64, EvalErr
     let date = match (epoch_day, day_of_year, iso_year, iso_week) {
         (Some(d), ..) => time::check_date(d)?,
         // Without a year, the first of our era's counting, as in Postgres.
-        _ if y == 0 => time::check_date(time::days_of(0, month.clamp(1, 12) as u32, day.clamp(1, 31) as u32))?,
+        _ if y == 0 => {
+            time::check_date(time::days_of(0, month.clamp(1, 12) as u32, day.clamp(1, 31) as u32))?
+        }
         (_, Some(n), ..) => time::check_date(i64::from(time::make_date(y, 1, 1)?) + n - 1)?,
         (_, _, Some(_), Some(week)) => {
             // The week of January 4 is the first.
@@ -450,13 +478,17 @@ fn out_of_range() -> EvalError {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Mark {
-    Digit { zero: bool },
+    Digit {
+        zero: bool,
+    },
     Point,
     Group(&'static str),
     /// Where digits go on that a power of ten shifts in.
     Shift,
     Sign(&'static str),
-    Ordinal { upper: bool },
+    Ordinal {
+        upper: bool,
+    },
     Literal(String),
 }
 
@@ -572,11 +604,8 @@ pub(super) fn print_number(n: Numeric, template: &str) -> Result<String, EvalErr
         return Ok(scientific(n, fraction, &t));
     }
     let negative = n.is_negative();
-    let n = if shifted > 0 {
-        n.mul(Numeric::from_i64(10).pow(Numeric::from_i64(shifted as i64))?)?
-    } else {
-        n
-    };
+    let n =
+        if shifted > 0 { n.mul(Numeric::from_i64(10).pow(Numeric::from_i64(shifted as i64))?)? } else { n };
     let rounded = n.round(fraction as i32)?.abs();
     let text = rounded.to_string();
     let (int, frac) = text.split_once('.').unwrap_or((&text, ""));
@@ -587,7 +616,11 @@ pub(super) fn print_number(n: Numeric, template: &str) -> Result<String, EvalErr
     let frac = format!("{frac:0<fraction$}");
 
     // The digits of the integer part with blanks in front, zeros from the first 0 of the template on.
-    let first_zero = t.marks.iter().filter(|m| matches!(m, Mark::Digit { .. })).position(|m| *m == Mark::Digit { zero: true });
+    let first_zero = t
+        .marks
+        .iter()
+        .filter(|m| matches!(m, Mark::Digit { .. }))
+        .position(|m| *m == Mark::Digit { zero: true });
     let mut int_digits: Vec<char> = format!("{int:>places$}").chars().collect();
     if overflow {
         int_digits = vec!['#'; places];
@@ -615,7 +648,9 @@ pub(super) fn print_number(n: Numeric, template: &str) -> Result<String, EvalErr
         kept_fraction = digits.max(last_zero);
     }
 
-    let explicit_sign = t.brackets || t.marks.iter().any(|m| matches!(m, Mark::Sign(_)));
+    // A template without digits shows no sign.
+    let explicit_sign =
+        places + fraction == 0 || t.brackets || t.marks.iter().any(|m| matches!(m, Mark::Sign(_)));
     let mut out = String::new();
     let mut blanks = 0usize;
     let mut sign_done = explicit_sign && !t.brackets;
@@ -704,7 +739,7 @@ pub(super) fn print_number(n: Numeric, template: &str) -> Result<String, EvalErr
     if !sign_done || blanks > 0 {
         leading(&mut out, &mut blanks, &mut sign_done);
     }
-    if t.brackets {
+    if t.brackets && places + fraction > 0 {
         match (negative, t.fill) {
             (true, _) => out.push('>'),
             (false, true) => out.push(' '),
@@ -856,7 +891,11 @@ mod tests {
             ("1234567.891", "FM9,999,999.00", "1,234,567.89"),
             ("12345", "999", " ###"),
         ] {
-            assert_eq!(print_number(Numeric::parse(n).unwrap(), template).unwrap(), expected, "{n} {template}");
+            assert_eq!(
+                print_number(Numeric::parse(n).unwrap(), template).unwrap(),
+                expected,
+                "{n} {template}"
+            );
         }
         assert_eq!(run("to_number", &["12,454.8-", "99G999D9S"]), "-12454.8");
     }

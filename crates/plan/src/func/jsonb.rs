@@ -11,9 +11,14 @@ pub(super) fn register(t: &mut Table) {
     t.add("jsonb_get", "jsonb -> text -> jsonb -- the member with this key", MAYBE, |a, _, _| {
         Ok(a[0].jsonb().get(a[1].text()).map_or(Datum::Null, Datum::Jsonb))
     });
-    t.add("jsonb_get_text", "jsonb ->> text -> text -- the member with this key, as text", MAYBE, |a, _, m| {
-        Ok(a[0].jsonb().get(a[1].text()).and_then(|j| j.as_text(m)).map_or(Datum::Null, Datum::Text))
-    });
+    t.add(
+        "jsonb_get_text",
+        "jsonb ->> text -> text -- the member with this key, as text",
+        MAYBE,
+        |a, _, m| {
+            Ok(a[0].jsonb().get(a[1].text()).and_then(|j| j.as_text(m)).map_or(Datum::Null, Datum::Text))
+        },
+    );
     t.add(
         "jsonb_get_index",
         "jsonb -> int4 -> jsonb; jsonb -> int8 -> jsonb -- the element at this index",
@@ -32,10 +37,15 @@ pub(super) fn register(t: &mut Table) {
     t.add("jsonb_get_path", "jsonb #> text[] -> jsonb -- what is at this path", MAYBE, |a, _, _| {
         Ok(at_path(a[0].jsonb(), elements(a[1])).map_or(Datum::Null, Datum::Jsonb))
     });
-    t.add("jsonb_get_path_text", "jsonb #>> text[] -> text -- what is at this path, as text", MAYBE, |a, _, m| {
-        let found = at_path(a[0].jsonb(), elements(a[1])).and_then(|j| j.as_text(m));
-        Ok(found.map_or(Datum::Null, Datum::Text))
-    });
+    t.add(
+        "jsonb_get_path_text",
+        "jsonb #>> text[] -> text -- what is at this path, as text",
+        MAYBE,
+        |a, _, m| {
+            let found = at_path(a[0].jsonb(), elements(a[1])).and_then(|j| j.as_text(m));
+            Ok(found.map_or(Datum::Null, Datum::Text))
+        },
+    );
     t.add(
         "jsonb_extract_path",
         "jsonb_extract_path(jsonb, variadic text) -> jsonb; json_extract_path(jsonb, variadic text) -> jsonb",
@@ -60,20 +70,33 @@ pub(super) fn register(t: &mut Table) {
     t.add("jsonb_exists", "jsonb ? text -> bool; jsonb_exists(jsonb, text) -> bool", PURE, |a, _, _| {
         Ok(Datum::Bool(a[0].jsonb().exists(a[1].text())))
     });
-    t.add("jsonb_exists_any", "jsonb ?| text[] -> bool; jsonb_exists_any(jsonb, text[]) -> bool", PURE, |a, _, _| {
-        let j = a[0].jsonb();
-        Ok(Datum::Bool(elements(a[1]).any(|k| matches!(k, Datum::Text(k) if j.exists(k)))))
-    });
-    t.add("jsonb_exists_all", "jsonb ?& text[] -> bool; jsonb_exists_all(jsonb, text[]) -> bool", PURE, |a, _, _| {
-        let j = a[0].jsonb();
-        Ok(Datum::Bool(elements(a[1]).all(|k| match k {
-            Datum::Text(k) => j.exists(k),
-            _ => true,
-        })))
-    });
-    t.add("jsonb_concat", "jsonb || jsonb -> jsonb -- objects merged, arrays joined", MAYBE_FAILS, |a, _, m| {
-        Ok(a[0].jsonb().concat(a[1].jsonb(), m)?.map_or(Datum::Null, Datum::Jsonb))
-    });
+    t.add(
+        "jsonb_exists_any",
+        "jsonb ?| text[] -> bool; jsonb_exists_any(jsonb, text[]) -> bool",
+        PURE,
+        |a, _, _| {
+            let j = a[0].jsonb();
+            Ok(Datum::Bool(elements(a[1]).any(|k| matches!(k, Datum::Text(k) if j.exists(k)))))
+        },
+    );
+    t.add(
+        "jsonb_exists_all",
+        "jsonb ?& text[] -> bool; jsonb_exists_all(jsonb, text[]) -> bool",
+        PURE,
+        |a, _, _| {
+            let j = a[0].jsonb();
+            Ok(Datum::Bool(elements(a[1]).all(|k| match k {
+                Datum::Text(k) => j.exists(k),
+                _ => true,
+            })))
+        },
+    );
+    t.add(
+        "jsonb_concat",
+        "jsonb || jsonb -> jsonb -- objects merged, arrays joined",
+        MAYBE_FAILS,
+        |a, _, m| Ok(a[0].jsonb().concat(a[1].jsonb(), m)?.map_or(Datum::Null, Datum::Jsonb)),
+    );
     t.add("jsonb_delete_key", "jsonb - text -> jsonb", MAYBE, |a, _, m| {
         Ok(a[0].jsonb().delete_key(a[1].text(), m).map_or(Datum::Null, Datum::Jsonb))
     });
@@ -258,10 +281,15 @@ pub(super) fn register(t: &mut Table) {
             Ok(())
         },
     );
-    t.rows("jsonb_each", "jsonb_each(jsonb) -> (key text, value jsonb); json_each(jsonb) -> (key text, value jsonb)", true, |a, _, emit| {
-        a[0].jsonb().entries().for_each(|(k, v)| emit(&[Datum::Text(k), Datum::Jsonb(v)]));
-        Ok(())
-    });
+    t.rows(
+        "jsonb_each",
+        "jsonb_each(jsonb) -> (key text, value jsonb); json_each(jsonb) -> (key text, value jsonb)",
+        true,
+        |a, _, emit| {
+            a[0].jsonb().entries().for_each(|(k, v)| emit(&[Datum::Text(k), Datum::Jsonb(v)]));
+            Ok(())
+        },
+    );
     t.rows(
         "jsonb_each_text",
         "jsonb_each_text(jsonb) -> (key text, value text); json_each_text(jsonb) -> (key text, value text)",
@@ -318,7 +346,10 @@ fn object<'a>(
     b.begin_object();
     for (k, v) in pairs {
         if k.is_null() {
-            return Err(EvalError::new(repr::SqlState::new("22004"), "null value not allowed for object key"));
+            return Err(EvalError::new(
+                repr::SqlState::new("22004"),
+                "null value not allowed for object key",
+            ));
         }
         b.key(k.text());
         match v {
@@ -461,8 +492,14 @@ mod tests {
         assert_eq!(run("to_jsonb", &["1.50::numeric"]), "1.5");
         assert_eq!(run("jsonb_build_object", &["a", "1::int4", "b", "NULL::text"]), "{\"a\":1,\"b\":null}");
         assert_eq!(run("jsonb_build_array", &["t::bool", "x", "[1]::jsonb"]), "[true,\"x\",[1]]");
-        assert_eq!(error("jsonb_build_object", &["a"]), "22023 argument list must have even number of elements");
-        assert_eq!(error("jsonb_build_object", &["NULL::text", "1::int4"]), "22023 argument 1: key must not be null");
+        assert_eq!(
+            error("jsonb_build_object", &["a"]),
+            "22023 argument list must have even number of elements"
+        );
+        assert_eq!(
+            error("jsonb_build_object", &["NULL::text", "1::int4"]),
+            "22023 argument 1: key must not be null"
+        );
     }
 
     #[test]

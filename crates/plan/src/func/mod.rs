@@ -64,7 +64,8 @@ pub struct ScalarFunc {
     /// Whether the result is never NULL for arguments that are not NULL.
     pub never_null: bool,
     /// Computes it. `ty` is the result type at this call, with its modifier.
-    pub eval: for<'a> fn(args: &[Datum<'a>], ty: &ScalarType, arena: &'a Arena) -> Result<Datum<'a>, EvalError>,
+    pub eval:
+        for<'a> fn(args: &[Datum<'a>], ty: &ScalarType, arena: &'a Arena) -> Result<Datum<'a>, EvalError>,
 }
 
 /// A reference into the table.

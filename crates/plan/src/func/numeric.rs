@@ -43,9 +43,9 @@ pub(super) fn int4(d: &Datum<'_>) -> i32 {
     }
 }
 
-/// What every width of integer has. `$sql` names the type in entries, `$long` in errors.
+/// What every width of integer has. `$sql` names the type in entries, `$long` in errors; shifts are computed in `$wide`.
 macro_rules! integers {
-    ($t:ident: $($sql:literal $long:literal $variant:ident $get:ident $rust:ty;)*) => {$(
+    ($t:ident: $($sql:literal $long:literal $variant:ident $get:ident $rust:ty, $wide:ty;)*) => {$(
         fn $get(d: &Datum<'_>) -> $rust {
             match d {
                 Datum::$variant(n) => *n,
@@ -89,10 +89,10 @@ macro_rules! integers {
             Ok(Datum::$variant(!$get(&a[0])))
         });
         $t.add(concat!($sql, "_shl"), concat!($sql, " << int4 -> ", $sql), PURE, |a, _, _| {
-            Ok(Datum::$variant($get(&a[0]).wrapping_shl(int4(&a[1]) as u32)))
+            Ok(Datum::$variant(<$wide>::from($get(&a[0])).wrapping_shl(int4(&a[1]) as u32) as $rust))
         });
         $t.add(concat!($sql, "_shr"), concat!($sql, " >> int4 -> ", $sql), PURE, |a, _, _| {
-            Ok(Datum::$variant($get(&a[0]).wrapping_shr(int4(&a[1]) as u32)))
+            Ok(Datum::$variant(<$wide>::from($get(&a[0])).wrapping_shr(int4(&a[1]) as u32) as $rust))
         });
         $t.add(concat!($sql, "_plus"), concat!("+ ", $sql, " -> ", $sql), PURE, |a, _, _| Ok(a[0]));
     )*};
@@ -154,7 +154,7 @@ fn power(a: f64, b: f64) -> Result<f64, EvalError> {
     if a == 0.0 && b < 0.0 {
         return Err(EvalError::new(BAD_POWER, "zero raised to a negative power is undefined"));
     }
-    if a < 0.0 && a.is_finite() && b.is_finite() && b.fract() != 0.0 {
+    if a < 0.0 && b.is_finite() && b.fract() != 0.0 {
         return Err(EvalError::new(
             BAD_POWER,
             "a negative number raised to a non-integer power yields a complex result",
@@ -162,6 +162,15 @@ fn power(a: f64, b: f64) -> Result<f64, EvalError> {
     }
     let finite = a.is_finite() && b.is_finite();
     checked(a.powf(b), finite, a != 0.0 && finite)
+}
+
+/// The library's own squares its argument, which overflows.
+fn asinh(x: f64) -> f64 {
+    if x.abs() > 1e150 && x.is_finite() {
+        (x.abs().ln() + std::f64::consts::LN_2).copysign(x)
+    } else {
+        x.asinh()
+    }
 }
 
 fn log_domain(x: f64) -> Result<f64, EvalError> {
@@ -188,19 +197,19 @@ macro_rules! trigonometry {
             if !domain(x) {
                 return Err(input_out_of_range());
             }
-            checked(f(x), x.is_finite() && !$name.starts_with("atanh"), false).map(Datum::Float64)
+            Ok(Datum::Float64(f(x)))
         });
     )*};
 }
 
 pub(super) fn register(t: &mut Table) {
     integers! { t:
-        "int2" "smallint" Int16 get_int2 i16;
-        "int4" "integer" Int32 get_int4 i32;
-        "int8" "bigint" Int64 get_int8 i64;
-        "uint2" "uint2" UInt16 get_uint2 u16;
-        "uint4" "uint4" UInt32 get_uint4 u32;
-        "uint8" "uint8" UInt64 get_uint8 u64;
+        "int2" "smallint" Int16 get_int2 i16, i32;
+        "int4" "integer" Int32 get_int4 i32, i32;
+        "int8" "bigint" Int64 get_int8 i64, i64;
+        "uint2" "uint2" UInt16 get_uint2 u16, u32;
+        "uint4" "uint4" UInt32 get_uint4 u32, u32;
+        "uint8" "uint8" UInt64 get_uint8 u64, u64;
     }
     signed! { t:
         "int2" "smallint" Int16 get_int2;
@@ -262,7 +271,7 @@ pub(super) fn register(t: &mut Table) {
         "round" "round(numeric) -> numeric -- to an integer, halves away from zero" round 0;
         "ceil" "ceil(numeric) -> numeric; ceiling(numeric) -> numeric -- the least integer not below" ceil;
         "floor" "floor(numeric) -> numeric -- the greatest integer not above" floor;
-        "sqrt" "sqrt(numeric) -> numeric; |/ numeric -> numeric" sqrt;
+        "sqrt" "sqrt(numeric) -> numeric" sqrt;
         "ln" "ln(numeric) -> numeric" ln;
         "log10" "log(numeric) -> numeric; log10(numeric) -> numeric" log10;
         "exp" "exp(numeric) -> numeric" exp;
@@ -279,7 +288,9 @@ pub(super) fn register(t: &mut Table) {
     t.add("numeric_trunc_to", "trunc(numeric, int4) -> numeric", PURE, |a, _, _| {
         Ok(Datum::Numeric(num(&a[0]).trunc(int4(&a[1]))))
     });
-    t.add("numeric_sign", "sign(numeric) -> numeric", PURE, |a, _, _| Ok(Datum::Numeric(num(&a[0]).signum())));
+    t.add("numeric_sign", "sign(numeric) -> numeric", PURE, |a, _, _| {
+        Ok(Datum::Numeric(num(&a[0]).signum()))
+    });
     t.add("numeric_scale", "scale(numeric) -> int4 -- digits behind the point", PURE, |a, _, _| {
         Ok(Datum::Int32(num(&a[0]).scale() as i32))
     });
@@ -298,19 +309,26 @@ pub(super) fn register(t: &mut Table) {
         "ceil" "ceil(float8) -> float8; ceiling(float8) -> float8" f64::ceil;
         "floor" "floor(float8) -> float8" f64::floor;
         "trunc" "trunc(float8) -> float8" f64::trunc;
-        "sign" "sign(float8) -> float8" |x| if x == 0.0 || x.is_nan() { x } else { x.signum() };
+        "sign" "sign(float8) -> float8" |x| if x == 0.0 || x.is_nan() { 0.0 } else { x.signum() };
         "cbrt" "cbrt(float8) -> float8; ||/ float8 -> float8" f64::cbrt;
-        "degrees" "degrees(float8) -> float8" f64::to_degrees;
         "radians" "radians(float8) -> float8" f64::to_radians;
+        "sinh" "sinh(float8) -> float8" f64::sinh;
+        "cosh" "cosh(float8) -> float8" f64::cosh;
         "tanh" "tanh(float8) -> float8" f64::tanh;
-        "asinh" "asinh(float8) -> float8" f64::asinh;
+        "asinh" "asinh(float8) -> float8" asinh;
         "atan" "atan(float8) -> float8" f64::atan;
     }
-    t.add("float8_sqrt", "sqrt(float8) -> float8; |/ float8 -> float8", FAILS, |a, _, _| match float(&a[0]) {
-        x if x < 0.0 => {
-            Err(EvalError::new(SqlState::new("2201F"), "cannot take square root of a negative number"))
+    t.add("float8_degrees", "degrees(float8) -> float8", FAILS, |a, _, _| {
+        let x = float(&a[0]);
+        checked(x.to_degrees(), x.is_finite(), false).map(Datum::Float64)
+    });
+    t.add("float8_sqrt", "sqrt(float8) -> float8; |/ float8 -> float8", FAILS, |a, _, _| {
+        match float(&a[0]) {
+            x if x < 0.0 => {
+                Err(EvalError::new(SqlState::new("2201F"), "cannot take square root of a negative number"))
+            }
+            x => Ok(Datum::Float64(x.sqrt())),
         }
-        x => Ok(Datum::Float64(x.sqrt())),
     });
     t.add(
         "float8_power",
@@ -335,9 +353,7 @@ pub(super) fn register(t: &mut Table) {
         "cot", f64::is_finite, |x| 1.0 / x.tan();
         "asin", |x| (-1.0..=1.0).contains(&x), f64::asin;
         "acos", |x| (-1.0..=1.0).contains(&x), f64::acos;
-        "sinh", |_| true, f64::sinh;
-        "cosh", |_| true, f64::cosh;
-        "acosh", |x| x >= 1.0, f64::acosh;
+        "acosh", |x| x >= 1.0, |x| if x > 1e150 { x.ln() + std::f64::consts::LN_2 } else { x.acosh() };
         "atanh", |x| (-1.0..=1.0).contains(&x), f64::atanh;
     }
     t.add("atan2", "atan2(float8, float8) -> float8", PURE, |a, _, _| {
@@ -362,12 +378,11 @@ pub(super) fn register(t: &mut Table) {
         i64::try_from(n).map(Datum::Int64).map_err(|_| out_of_range("bigint"))
     });
     t.add("factorial", "factorial(int8) -> numeric", FAILS, |a, _, _| match a[0].int() {
-        n if n < 0 => {
-            Err(EvalError::new(code::NUMERIC_VALUE_OUT_OF_RANGE, "factorial of a negative number is undefined"))
-        }
-        n => (2..=n.min(100))
-            .try_fold(Numeric::ONE, |p, i| p.mul(Numeric::from_i64(i)))
-            .map(Datum::Numeric),
+        n if n < 0 => Err(EvalError::new(
+            code::NUMERIC_VALUE_OUT_OF_RANGE,
+            "factorial of a negative number is undefined",
+        )),
+        n => (2..=n.min(100)).try_fold(Numeric::ONE, |p, i| p.mul(Numeric::from_i64(i))).map(Datum::Numeric),
     });
     t.add(
         "width_bucket_float8",
@@ -381,7 +396,9 @@ pub(super) fn register(t: &mut Table) {
             if low.is_infinite() || high.is_infinite() {
                 return Err(bad_bucket("lower and upper bounds must be finite"));
             }
-            bucket(x, low, high, int4(&a[3]), |x, low, high, n| Some(((x - low) / (high - low) * f64::from(n)) as i32))
+            bucket(x, low, high, int4(&a[3]), |x, low, high, n| {
+                Some(((x - low) / (high - low) * f64::from(n)) as i32)
+            })
         },
     );
     t.add(
@@ -494,7 +511,10 @@ mod tests {
 
     #[test]
     fn buckets_work_both_ways() {
-        assert_eq!(run("width_bucket", &["5.35::numeric", "0.024::numeric", "10.06::numeric", "5::int4"]), "3");
+        assert_eq!(
+            run("width_bucket", &["5.35::numeric", "0.024::numeric", "10.06::numeric", "5::int4"]),
+            "3"
+        );
         assert_eq!(run("width_bucket", &["10::float8", "10::float8", "0::float8", "5::int4"]), "1");
         assert_eq!(run("width_bucket", &["-1::float8", "0::float8", "10::float8", "5::int4"]), "0");
         assert_eq!(run("gcd", &["-12::int4", "18::int4"]), "6");

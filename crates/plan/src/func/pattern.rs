@@ -44,17 +44,25 @@ pub(super) fn register(t: &mut Table) {
         FAILS,
         |a, _, m| like_escape(a[0].text(), a[1].text()).map(|s| Datum::Text(m.text(&s))),
     );
-    t.add("similar_to_escape", "similar_to_escape(text) -> text; similar_escape(text) -> text", FAILS, |a, _, m| {
-        similar_to(a[0].text(), Some('\\')).map(|s| Datum::Text(m.text(&s)))
-    });
+    t.add(
+        "similar_to_escape",
+        "similar_to_escape(text) -> text; similar_escape(text) -> text",
+        FAILS,
+        |a, _, m| similar_to(a[0].text(), Some('\\')).map(|s| Datum::Text(m.text(&s))),
+    );
     t.add("similar_to_escape_with", "similar_to_escape(text, text) -> text", FAILS, |a, _, m| {
         similar_to(a[0].text(), escape_character(a[1].text())?).map(|s| Datum::Text(m.text(&s)))
     });
 
-    t.add("regexp_like", "regexp_like(text, text) -> bool; regexp_like(text, text, text) -> bool", FAILS, |a, _, _| {
-        let regex = compiled(a[1].text(), a.get(2).map_or("", |f| f.text()), false)?.0;
-        Ok(Datum::Bool(regex.is_match(a[0].text())))
-    });
+    t.add(
+        "regexp_like",
+        "regexp_like(text, text) -> bool; regexp_like(text, text, text) -> bool",
+        FAILS,
+        |a, _, _| {
+            let regex = compiled(a[1].text(), a.get(2).map_or("", |f| f.text()), false)?.0;
+            Ok(Datum::Bool(regex.is_match(a[0].text())))
+        },
+    );
     t.add(
         "regexp_match",
         "regexp_match(text, text) -> text[]; regexp_match(text, text, text) -> text[] -- the groups of the first match",
@@ -372,7 +380,8 @@ fn cached(pattern: &str, bits: u8) -> Result<Regex, EvalError> {
             .build()
             .map_err(|e| {
                 let reason = e.to_string();
-                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_string();
+                let reason =
+                    reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_string();
                 EvalError::new(SqlState::new("2201B"), format!("invalid regular expression: {reason}"))
             })?;
         if cache.len() >= CACHED_PATTERNS {
@@ -537,7 +546,8 @@ mod tests {
 
     #[test]
     fn similar_to_is_anchored() {
-        let matches = |t: &str, p: &str| regex_matches(t, &similar_to(p, Some('\\')).unwrap(), false).unwrap();
+        let matches =
+            |t: &str, p: &str| regex_matches(t, &similar_to(p, Some('\\')).unwrap(), false).unwrap();
         assert!(matches("abc", "abc"));
         assert!(!matches("abc", "a"));
         assert!(matches("abc", "%(b|d)%"));

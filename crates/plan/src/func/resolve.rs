@@ -75,8 +75,11 @@ pub fn function(name: &str, args: &[Option<ScalarType>]) -> Result<Resolved, Sql
     }
     let call = format!("{name}({})", list(args));
     Err(match refused {
-        Refused::Ambiguous => SqlError::new(code::AMBIGUOUS_FUNCTION, format!("function {call} is not unique"))
-            .with_hint("Could not choose a best candidate function. You might need to add explicit type casts."),
+        Refused::Ambiguous => {
+            SqlError::new(code::AMBIGUOUS_FUNCTION, format!("function {call} is not unique")).with_hint(
+                "Could not choose a best candidate function. You might need to add explicit type casts.",
+            )
+        }
         Refused::None => {
             let near = if overloads.is_empty() { near_names(name) } else { vec![] };
             let mut hint = String::from(
@@ -98,6 +101,14 @@ pub fn function(name: &str, args: &[Option<ScalarType>]) -> Result<Resolved, Sql
 
 /// Resolves an operator (`+`, `->>`, `~~` …); one argument: prefix.
 pub fn operator(op: &str, args: &[Option<ScalarType>]) -> Result<Resolved, SqlError> {
+    // A real beside any other number is computed in double precision.
+    if let [Some(l), Some(r)] = args
+        && (*l == ScalarType::Float32) != (*r == ScalarType::Float32)
+        && category(l) == 'N'
+        && category(r) == 'N'
+    {
+        return operator(op, &[Some(ScalarType::Float64), Some(ScalarType::Float64)]);
+    }
     let t = table();
     let overloads: Vec<&Overload> =
         t.operators.get(op).into_iter().flatten().map(|i| &t.overloads[*i]).collect();
@@ -307,7 +318,11 @@ struct Candidate<'t> {
     params: Vec<&'t Param>,
 }
 
-fn choose(overloads: &[&Overload], args: &[Option<ScalarType>], is_operator: bool) -> Result<Resolved, Refused> {
+fn choose(
+    overloads: &[&Overload],
+    args: &[Option<ScalarType>],
+    is_operator: bool,
+) -> Result<Resolved, Refused> {
     let mut candidates: Vec<Candidate<'_>> = vec![];
     for overload in overloads {
         let n = overload.params.len();
@@ -333,9 +348,7 @@ fn choose(overloads: &[&Overload], args: &[Option<ScalarType>], is_operator: boo
     if candidates.is_empty() {
         return Err(Refused::None);
     }
-    keep_best(&mut candidates, |c| {
-        count(c, args, |p, a| is_exact(p, a))
-    });
+    keep_best(&mut candidates, |c| count(c, args, |p, a| is_exact(p, a)));
     if candidates.len() > 1 {
         keep_best(&mut candidates, |c| {
             count(c, args, |p, a| {
@@ -459,8 +472,7 @@ fn bind(params: &[&Param], args: &[Option<ScalarType>]) -> Option<Binding> {
                 compatible.push(Some(a.clone()));
                 true
             }
-            (Param::CompatibleArray, ScalarType::Array(e))
-            | (Param::CompatibleList, ScalarType::List(e)) => {
+            (Param::CompatibleArray, ScalarType::Array(e)) | (Param::CompatibleList, ScalarType::List(e)) => {
                 compatible.push(Some((**e).clone()));
                 true
             }
@@ -509,9 +521,9 @@ fn finish(c: &Candidate<'_>, args: &[Option<ScalarType>]) -> Option<Resolved> {
     let columns: Vec<(String, ScalarType)> =
         o.columns.iter().map(|(name, p)| ((*name).to_string(), binding.resolve(p, None))).collect();
     let ret = match (&columns[..], &o.ret) {
-        ([_, _, ..], _) => ScalarType::Record(
-            columns.iter().map(|(n, t)| (n.clone(), t.clone().nullable(true))).collect(),
-        ),
+        ([_, _, ..], _) => {
+            ScalarType::Record(columns.iter().map(|(n, t)| (n.clone(), t.clone().nullable(true))).collect())
+        }
         (_, ret) => binding.resolve(ret, None),
     };
     let imp = match o.entry {
@@ -560,8 +572,19 @@ pub fn category(ty: &ScalarType) -> char {
     use ScalarType::*;
     match ty {
         Bool => 'B',
-        Int16 | Int32 | Int64 | UInt16 | UInt32 | UInt64 | Float32 | Float64 | Numeric { .. } | Oid | RegClass
-        | RegProc | RegType => 'N',
+        Int16
+        | Int32
+        | Int64
+        | UInt16
+        | UInt32
+        | UInt64
+        | Float32
+        | Float64
+        | Numeric { .. }
+        | Oid
+        | RegClass
+        | RegProc
+        | RegType => 'N',
         Text | VarChar { .. } | Char { .. } | Name | PgChar => 'S',
         Date | Time | Timestamp { .. } | TimestampTz { .. } => 'D',
         Interval => 'T',
@@ -595,7 +618,9 @@ fn list(args: &[Option<ScalarType>]) -> String {
 
 fn signature_text(o: &Overload) -> String {
     let mut params: Vec<String> = o.params.iter().map(Param::name).collect();
-    if o.variadic && let Some(last) = params.last_mut() {
+    if o.variadic
+        && let Some(last) = params.last_mut()
+    {
         *last = format!("VARIADIC {last}");
     }
     format!("{}({})", o.name, params.join(", "))
@@ -604,12 +629,8 @@ fn signature_text(o: &Overload) -> String {
 /// Names of the table that a slip of the hand may have meant, nearest first.
 fn near_names(name: &str) -> Vec<&'static str> {
     let limit = (name.chars().count() / 3).clamp(1, 3);
-    let mut near: Vec<(usize, &'static str)> = table()
-        .functions
-        .keys()
-        .map(|n| (distance(name, n), *n))
-        .filter(|(d, _)| *d <= limit)
-        .collect();
+    let mut near: Vec<(usize, &'static str)> =
+        table().functions.keys().map(|n| (distance(name, n), *n)).filter(|(d, _)| *d <= limit).collect();
     near.sort_unstable();
     near.into_iter().take(3).map(|(_, n)| n).collect()
 }
@@ -721,8 +742,10 @@ pub fn cast(from: &ScalarType, to: &ScalarType, context: CastContext) -> Option<
     }
     let casts = &table().casts;
     let entry = casts.get(&(short_name(from), short_name(to)));
-    let entry = entry.or_else(|| if from.is_string() { casts.get(&("text", short_name(to))) } else { None });
-    let entry = entry.or_else(|| if to.is_string() { casts.get(&(short_name(from), "text")) } else { None });
+    // Every string goes where text goes; but `"char"` is no string to casts.
+    let string = |ty: &ScalarType| ty.is_string() && *ty != PgChar;
+    let entry = entry.or_else(|| if string(from) { casts.get(&("text", short_name(to))) } else { None });
+    let entry = entry.or_else(|| if string(to) { casts.get(&(short_name(from), "text")) } else { None });
     let entry = entry?;
     if entry.context > context {
         return None;
@@ -782,7 +805,11 @@ pub fn type_by_name(name: &str, modifiers: &[i64]) -> Option<ScalarType> {
     if let Some(element) = name.strip_suffix("[]") {
         let element = type_by_name(element, modifiers)?;
         // Arrays of any number of dimensions are one type.
-        return Some(if matches!(element, ScalarType::Array(_)) { element } else { ScalarType::Array(Box::new(element)) });
+        return Some(if matches!(element, ScalarType::Array(_)) {
+            element
+        } else {
+            ScalarType::Array(Box::new(element))
+        });
     }
     if let Some(element) = name.strip_suffix(" list") {
         return Some(ScalarType::List(Box::new(type_by_name(element, modifiers)?)));
@@ -824,7 +851,9 @@ pub fn type_by_name(name: &str, modifiers: &[i64]) -> Option<ScalarType> {
         "varchar" | "character varying" | "nvarchar" | "char varying" => Some(VarChar { length: length()? }),
         "char" | "character" | "nchar" => Some(Char { length: length()?.or(Some(1)) }),
         "bpchar" => Some(Char { length: length()? }),
-        "timestamp" | "timestamp without time zone" | "datetime" => Some(Timestamp { precision: precision()? }),
+        "timestamp" | "timestamp without time zone" | "datetime" => {
+            Some(Timestamp { precision: precision()? })
+        }
         "timestamptz" | "timestamp with time zone" => Some(TimestampTz { precision: precision()? }),
         "time" | "time without time zone" => precision().map(|_| Time),
         "interval" => precision().map(|_| Interval),
@@ -843,7 +872,9 @@ pub fn type_by_name(name: &str, modifiers: &[i64]) -> Option<ScalarType> {
         "uint8" => plain(UInt64),
         "float4" | "real" => plain(Float32),
         "float8" | "double precision" | "double" => plain(Float64),
-        "text" | "string" | "citext" | "pg_node_tree" | "aclitem" | "mz_aclitem" | "unknown" | "cstring" => plain(Text),
+        "text" | "string" | "citext" | "pg_node_tree" | "aclitem" | "mz_aclitem" | "unknown" | "cstring" => {
+            plain(Text)
+        }
         "\"char\"" => plain(PgChar),
         "name" | "sql_identifier" | "information_schema.sql_identifier" => plain(Name),
         "bytea" | "bytes" | "blob" => plain(Bytes),
@@ -858,7 +889,9 @@ pub fn type_by_name(name: &str, modifiers: &[i64]) -> Option<ScalarType> {
         "int2vector" => plain(Int2Vector),
         "oidvector" => plain(Array(Box::new(Oid))),
         "record" => plain(Record(vec![])),
-        "int4range" | "int8range" | "numrange" | "daterange" | "tsrange" | "tstzrange" => plain(type_of(name)?),
+        "int4range" | "int8range" | "numrange" | "daterange" | "tsrange" | "tstzrange" => {
+            plain(type_of(name)?)
+        }
         _ => {
             let element = name.strip_prefix('_')?;
             Some(Array(Box::new(type_by_name(element, modifiers)?)))
@@ -869,10 +902,41 @@ pub fn type_by_name(name: &str, modifiers: &[i64]) -> Option<ScalarType> {
 /// The type with this oid and, where its values carry one, this `typmod` (−1: none).
 pub fn type_by_oid(oid: u32, typmod: i32) -> Option<ScalarType> {
     const NAMES: &[&str] = &[
-        "bool", "bytea", "char", "name", "int8", "int2", "int2vector", "int4", "regproc", "text", "oid", "float4",
-        "float8", "bpchar", "varchar", "date", "time", "timestamp", "timestamptz", "interval", "numeric", "regclass",
-        "regtype", "uuid", "jsonb", "int4range", "numrange", "tsrange", "tstzrange", "daterange", "int8range", "uint2",
-        "uint4", "uint8", "mz_timestamp",
+        "bool",
+        "bytea",
+        "char",
+        "name",
+        "int8",
+        "int2",
+        "int2vector",
+        "int4",
+        "regproc",
+        "text",
+        "oid",
+        "float4",
+        "float8",
+        "bpchar",
+        "varchar",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "interval",
+        "numeric",
+        "regclass",
+        "regtype",
+        "uuid",
+        "jsonb",
+        "int4range",
+        "numrange",
+        "tsrange",
+        "tstzrange",
+        "daterange",
+        "int8range",
+        "uint2",
+        "uint4",
+        "uint8",
+        "mz_timestamp",
     ];
     if oid == 114 {
         return Some(ScalarType::Jsonb);
@@ -945,9 +1009,7 @@ pub(super) mod tests {
             None => literal(text.as_deref(), to),
             Some(from) => match cast(from, to, CastContext::Implicit) {
                 Some(Cast::Same) => literal(text.as_deref(), from),
-                Some(Cast::Func(f)) => {
-                    ScalarExpr::call(f, vec![literal(text.as_deref(), from)], to.clone())
-                }
+                Some(Cast::Func(f)) => ScalarExpr::call(f, vec![literal(text.as_deref(), from)], to.clone()),
                 None => panic!("{name}: no implicit cast from {from} to {to}"),
             },
         });
@@ -1086,7 +1148,11 @@ pub(super) mod tests {
             ("substring", &["unknown", "unknown"], "(text,text) text"),
             ("concat", &["int4", "unknown", "jsonb"], "(int4,text,jsonb) text"),
             ("generate_series", &["int4", "int8"], "(int8,int8) bigint"),
-            ("generate_series", &["date", "date", "unknown"], "(timestamptz,timestamptz,interval) timestamp with time zone"),
+            (
+                "generate_series",
+                &["date", "date", "unknown"],
+                "(timestamptz,timestamptz,interval) timestamp with time zone",
+            ),
             ("unnest", &["text[]"], "(array) text"),
             ("lag", &["int8", "int4", "int4"], "(int8,int4,int8) bigint"),
             ("nullif", &["int4", "unknown"], "(int4,int4) integer"),
@@ -1106,9 +1172,11 @@ pub(super) mod tests {
 
     #[test]
     fn quantified_operators_take_arrays() {
-        let r = quantified("=", &Some(ScalarType::Int32), &type_by_name("int8[]", &[]).unwrap(), false).unwrap();
+        let r =
+            quantified("=", &Some(ScalarType::Int32), &type_by_name("int8[]", &[]).unwrap(), false).unwrap();
         assert_eq!(r.args, [ScalarType::Int64, type_by_name("int8[]", &[]).unwrap()]);
-        let r = quantified("=", &Some(ScalarType::Name), &type_by_name("name[]", &[]).unwrap(), false).unwrap();
+        let r =
+            quantified("=", &Some(ScalarType::Name), &type_by_name("name[]", &[]).unwrap(), false).unwrap();
         assert_eq!(r.args, [ScalarType::Text, type_by_name("text[]", &[]).unwrap()]);
         let e = quantified("=", &Some(ScalarType::Int32), &ScalarType::Int32, false).unwrap_err();
         assert_eq!(e.message, "op ANY/ALL (array) requires array on right side");
@@ -1151,7 +1219,11 @@ pub(super) mod tests {
             ("float", &[24], "real"),
             ("pg_catalog.int4", &[], "integer"),
         ] {
-            assert_eq!(type_by_name(name, modifiers).map(|t| t.to_string()).as_deref(), Some(expected), "{name}");
+            assert_eq!(
+                type_by_name(name, modifiers).map(|t| t.to_string()).as_deref(),
+                Some(expected),
+                "{name}"
+            );
         }
         assert_eq!(type_by_name("nonsense", &[]), None);
         assert_eq!(type_by_name("varchar", &[0]), None);
@@ -1164,28 +1236,100 @@ pub(super) mod tests {
     #[test]
     fn ids_are_there_and_signatures_fit_what_computes_them() {
         for id in [
-            ids::NOT, ids::IS_NULL, ids::IS_NOT_NULL, ids::IS_TRUE, ids::IS_NOT_TRUE, ids::IS_FALSE, ids::IS_NOT_FALSE,
-            ids::IS_DISTINCT, ids::IS_NOT_DISTINCT, ids::EQ, ids::NE, ids::LT, ids::LE, ids::GT, ids::GE, ids::NULLIF,
-            ids::GREATEST, ids::LEAST, ids::RAISE, ids::CONVERT_FROM, ids::CAST_TEXT_JSONB, ids::JSONB_GET,
-            ids::JSONB_GET_TEXT, ids::JSONB_GET_INDEX, ids::JSONB_GET_INDEX_TEXT, ids::JSONB_GET_PATH,
-            ids::JSONB_GET_PATH_TEXT, ids::JSONB_TYPEOF, ids::TO_JSONB, ids::RECORD_TO_JSONB, ids::CAST_TEXT_BOOL,
-            ids::CAST_TEXT_INT2, ids::CAST_TEXT_INT4, ids::CAST_TEXT_INT8, ids::CAST_TEXT_FLOAT4,
-            ids::CAST_TEXT_FLOAT8, ids::CAST_TEXT_NUMERIC, ids::CAST_TEXT_TIMESTAMP, ids::CAST_TEXT_TIMESTAMPTZ,
-            ids::CAST_TEXT_DATE, ids::CAST_TEXT_UUID, ids::CAST_JSONB_NUMERIC, ids::CAST_JSONB_TEXT,
-            ids::CAST_TIMESTAMPTZ_MZ_TIMESTAMP, ids::CAST_TIMESTAMP_MZ_TIMESTAMP, ids::MZ_TIMESTAMP_ADD_INTERVAL,
-            ids::MZ_TIMESTAMP_SUB_INTERVAL, ids::TIMESTAMPTZ_ADD_INTERVAL, ids::TIMESTAMPTZ_SUB_INTERVAL,
-            ids::TIMESTAMP_ADD_INTERVAL, ids::TIMESTAMP_SUB_INTERVAL, ids::ARRAY, ids::ARRAY_NEST, ids::LIST, ids::MAP,
-            ids::ROW, ids::RECORD_GET, "array_get", "int2vector_get", "list_get", "array_slice", "list_slice",
-            "cast_array_array", "cast_list_list", "cast_map_map", "cast_array_list", "cast_list_array",
-            "cast_record_record", "cast_numeric_numeric", "cast_timestamp_timestamp", "cast_timestamptz_timestamptz",
-            "assign_text_varchar", "cast_text_varchar", "assign_text_bpchar", "cast_text_bpchar", "cast_text_char",
+            ids::NOT,
+            ids::IS_NULL,
+            ids::IS_NOT_NULL,
+            ids::IS_TRUE,
+            ids::IS_NOT_TRUE,
+            ids::IS_FALSE,
+            ids::IS_NOT_FALSE,
+            ids::IS_DISTINCT,
+            ids::IS_NOT_DISTINCT,
+            ids::EQ,
+            ids::NE,
+            ids::LT,
+            ids::LE,
+            ids::GT,
+            ids::GE,
+            ids::NULLIF,
+            ids::GREATEST,
+            ids::LEAST,
+            ids::RAISE,
+            ids::CONVERT_FROM,
+            ids::CAST_TEXT_JSONB,
+            ids::JSONB_GET,
+            ids::JSONB_GET_TEXT,
+            ids::JSONB_GET_INDEX,
+            ids::JSONB_GET_INDEX_TEXT,
+            ids::JSONB_GET_PATH,
+            ids::JSONB_GET_PATH_TEXT,
+            ids::JSONB_TYPEOF,
+            ids::TO_JSONB,
+            ids::RECORD_TO_JSONB,
+            ids::CAST_TEXT_BOOL,
+            ids::CAST_TEXT_INT2,
+            ids::CAST_TEXT_INT4,
+            ids::CAST_TEXT_INT8,
+            ids::CAST_TEXT_FLOAT4,
+            ids::CAST_TEXT_FLOAT8,
+            ids::CAST_TEXT_NUMERIC,
+            ids::CAST_TEXT_TIMESTAMP,
+            ids::CAST_TEXT_TIMESTAMPTZ,
+            ids::CAST_TEXT_DATE,
+            ids::CAST_TEXT_UUID,
+            ids::CAST_JSONB_NUMERIC,
+            ids::CAST_JSONB_TEXT,
+            ids::CAST_TIMESTAMPTZ_MZ_TIMESTAMP,
+            ids::CAST_TIMESTAMP_MZ_TIMESTAMP,
+            ids::MZ_TIMESTAMP_ADD_INTERVAL,
+            ids::MZ_TIMESTAMP_SUB_INTERVAL,
+            ids::TIMESTAMPTZ_ADD_INTERVAL,
+            ids::TIMESTAMPTZ_SUB_INTERVAL,
+            ids::TIMESTAMP_ADD_INTERVAL,
+            ids::TIMESTAMP_SUB_INTERVAL,
+            ids::ARRAY,
+            ids::ARRAY_NEST,
+            ids::LIST,
+            ids::MAP,
+            ids::ROW,
+            ids::RECORD_GET,
+            "array_get",
+            "int2vector_get",
+            "list_get",
+            "array_slice",
+            "list_slice",
+            "cast_array_array",
+            "cast_list_list",
+            "cast_map_map",
+            "cast_array_list",
+            "cast_list_array",
+            "cast_record_record",
+            "cast_numeric_numeric",
+            "cast_timestamp_timestamp",
+            "cast_timestamptz_timestamptz",
+            "assign_text_varchar",
+            "cast_text_varchar",
+            "assign_text_bpchar",
+            "cast_text_bpchar",
+            "cast_text_char",
             "cast_text_name",
         ] {
             assert_eq!(super::super::scalar(id).map(|f| f.0.id), Some(id), "{id}");
         }
-        for id in [ids::COUNT, ids::SUM, ids::AVG, ids::MIN, ids::MAX, ids::BOOL_AND, ids::BOOL_OR, ids::ARRAY_AGG,
-            ids::LIST_AGG, ids::STRING_AGG, ids::JSONB_AGG, ids::APPROX_COUNT_DISTINCT]
-        {
+        for id in [
+            ids::COUNT,
+            ids::SUM,
+            ids::AVG,
+            ids::MIN,
+            ids::MAX,
+            ids::BOOL_AND,
+            ids::BOOL_OR,
+            ids::ARRAY_AGG,
+            ids::LIST_AGG,
+            ids::STRING_AGG,
+            ids::JSONB_AGG,
+            ids::APPROX_COUNT_DISTINCT,
+        ] {
             assert_eq!(super::super::aggregate(id).map(|f| f.0.id), Some(id), "{id}");
         }
         for id in [ids::UNNEST, ids::GENERATE_SERIES_INT8] {
@@ -1207,7 +1351,10 @@ pub(super) mod tests {
         let sample = |ty: &ScalarType, which: usize| -> Datum<'_> {
             let text = match ty {
                 ScalarType::Bool => ["t", "f"],
-                ScalarType::Text | ScalarType::VarChar { .. } | ScalarType::Char { .. } | ScalarType::Name => ["1", "utf8"],
+                ScalarType::Text
+                | ScalarType::VarChar { .. }
+                | ScalarType::Char { .. }
+                | ScalarType::Name => ["1", "utf8"],
                 ScalarType::PgChar => ["a", "b"],
                 ScalarType::Bytes => ["\\x6162", "\\x"],
                 ScalarType::Jsonb => ["{\"a\": [1, null]}", "[1]"],
@@ -1216,7 +1363,9 @@ pub(super) mod tests {
                 ScalarType::Timestamp { .. } => ["2024-02-29 12:34:56.789", "1999-12-31 23:59:59"],
                 ScalarType::TimestampTz { .. } => ["2024-02-29 12:34:56.789+00", "1999-12-31 23:59:59+00"],
                 ScalarType::Interval => ["1 day 02:03:04", "3 hours"],
-                ScalarType::Uuid => ["6ba7b810-9dad-11d1-80b4-00c04fd430c8", "00000000-0000-0000-0000-000000000000"],
+                ScalarType::Uuid => {
+                    ["6ba7b810-9dad-11d1-80b4-00c04fd430c8", "00000000-0000-0000-0000-000000000000"]
+                }
                 ScalarType::Array(e) if e.is_string() => ["{a,b}", "{}"],
                 ScalarType::Array(e) if **e == ScalarType::Jsonb => ["{1,2}", "{}"],
                 ScalarType::Array(_) => ["{1,2}", "{}"],

@@ -33,7 +33,11 @@ fn one<'a>(args: &[Datum<'a>], _: &'a Arena, emit: &mut dyn FnMut(&[Datum<'a>]))
     Ok(())
 }
 
-fn run<'a>(args: &[Datum<'a>], arena: &'a Arena, emit: &mut dyn FnMut(&[Datum<'a>])) -> Result<(), EvalError> {
+fn run<'a>(
+    args: &[Datum<'a>],
+    arena: &'a Arena,
+    emit: &mut dyn FnMut(&[Datum<'a>]),
+) -> Result<(), EvalError> {
     let Some((Datum::Text(description), mut args)) = args.split_first().map(|(d, rest)| (*d, rest)) else {
         return Ok(());
     };

@@ -15,7 +15,10 @@ pub(super) fn register(t: &mut Table) {
         "now() -> timestamptz; current_timestamp() -> timestamptz; transaction_timestamp() -> timestamptz; \
          statement_timestamp() -> timestamptz; clock_timestamp() -> timestamptz -- when the transaction began",
     );
-    t.context(Context::MzNow, "mz_now() -> mz_timestamp; mz_logical_timestamp() -> mz_timestamp -- the time that is read");
+    t.context(
+        Context::MzNow,
+        "mz_now() -> mz_timestamp; mz_logical_timestamp() -> mz_timestamp -- the time that is read",
+    );
     t.context(
         Context::CurrentUser,
         "current_user() -> name; current_role() -> name; session_user() -> name; user() -> name",
@@ -52,9 +55,18 @@ pub(super) fn register(t: &mut Table) {
     t.add("to_regtype", "to_regtype(text) -> regtype -- NULL if there is no such type", MAYBE, |a, _, _| {
         Ok(type_by_name(a[0].text(), &[]).map_or(Datum::Null, |t| Datum::UInt32(t.oid())))
     });
-    t.add("pg_column_size", "pg_column_size(any) -> int4; mz_row_size(any) -> int4 -- bytes", LAX, |a, _, _| {
-        Ok(if a[0].is_null() { Datum::Null } else { Datum::Int32(repr::Row::pack([a[0]]).bytes().len() as i32) })
-    });
+    t.add(
+        "pg_column_size",
+        "pg_column_size(any) -> int4; mz_row_size(any) -> int4 -- bytes",
+        LAX,
+        |a, _, _| {
+            Ok(if a[0].is_null() {
+                Datum::Null
+            } else {
+                Datum::Int32(repr::Row::pack([a[0]]).bytes().len() as i32)
+            })
+        },
+    );
 
     // One user owns everything and may do everything; everything is visible.
     t.add("pg_get_userbyid", "pg_get_userbyid(oid) -> name", PURE, |_, _, _| Ok(Datum::Text("materialize")));
@@ -123,9 +135,12 @@ pub(super) fn register(t: &mut Table) {
         LAX_MAYBE,
         |_, _, _| Ok(Datum::Null),
     );
-    t.add("always_null_bool", "pg_index_column_has_property(oid, int4, text) -> bool; pg_index_has_property(oid, text) -> bool", LAX_MAYBE, |_, _, _| {
-        Ok(Datum::Null)
-    });
+    t.add(
+        "always_null_bool",
+        "pg_index_column_has_property(oid, int4, text) -> bool; pg_index_has_property(oid, text) -> bool",
+        LAX_MAYBE,
+        |_, _, _| Ok(Datum::Null),
+    );
     t.add(
         "always_empty",
         "pg_tablespace_location(oid) -> text; pg_advisory_unlock_all() -> text -- the empty string",
@@ -142,18 +157,28 @@ pub(super) fn register(t: &mut Table) {
         let utf8 = ["utf8", "utf-8", "unicode"].iter().any(|n| name.eq_ignore_ascii_case(n));
         Ok(Datum::Int32(if utf8 { 6 } else { -1 }))
     });
-    t.add("getdatabaseencoding", "getdatabaseencoding() -> name; pg_client_encoding() -> name", PURE, |_, _, _| {
-        Ok(Datum::Text("UTF8"))
-    });
+    t.add(
+        "getdatabaseencoding",
+        "getdatabaseencoding() -> name; pg_client_encoding() -> name",
+        PURE,
+        |_, _, _| Ok(Datum::Text("UTF8")),
+    );
     t.add("mz_environment_id", "mz_environment_id() -> text", PURE, |_, _, _| Ok(Datum::Text("local")));
     t.add("mz_version_num", "mz_version_num() -> int4", PURE, |_, _, _| Ok(Datum::Int32(100)));
-    t.add("pg_size_pretty", "pg_size_pretty(int8) -> text; pg_size_pretty(numeric) -> text -- bytes in words", FAILS, |a, _, m| {
-        let n = match a[0] {
-            Datum::Numeric(n) => n.round(0)?.to_i64().unwrap_or(if n.is_negative() { i64::MIN } else { i64::MAX }),
-            d => d.int(),
-        };
-        Ok(Datum::Text(m.text(&size_pretty(n))))
-    });
+    t.add(
+        "pg_size_pretty",
+        "pg_size_pretty(int8) -> text; pg_size_pretty(numeric) -> text -- bytes in words",
+        FAILS,
+        |a, _, m| {
+            let n = match a[0] {
+                Datum::Numeric(n) => {
+                    n.round(0)?.to_i64().unwrap_or(if n.is_negative() { i64::MIN } else { i64::MAX })
+                }
+                d => d.int(),
+            };
+            Ok(Datum::Text(m.text(&size_pretty(n))))
+        },
+    );
     t.add("mz_type_name", "mz_type_name(oid) -> text", MAYBE, |a, _, m| {
         Ok(type_by_oid(a[0].int() as u32, -1).map_or(Datum::Null, |t| Datum::Text(m.text(&t.name()))))
     });
@@ -166,19 +191,26 @@ pub(super) fn register(t: &mut Table) {
         Ok(Datum::Text(m.text(&out)))
     });
 
-    t.rows("pg_partition_ancestors", "pg_partition_ancestors(oid) -> (relid regclass)", true, |_, _, _| Ok(()));
+    t.rows("pg_partition_ancestors", "pg_partition_ancestors(oid) -> (relid regclass)", true, |_, _, _| {
+        Ok(())
+    });
     t.rows(
         "pg_available_extensions",
         "pg_available_extensions() -> (name name, default_version text, comment text)",
         true,
         |_, _, _| Ok(()),
     );
-    t.rows("pg_get_keywords", "pg_get_keywords() -> (word text, catcode char, catdesc text)", true, |_, _, emit| {
-        for word in super::text::RESERVED {
-            emit(&[Datum::Text(word), Datum::Text("R"), Datum::Text("reserved")]);
-        }
-        Ok(())
-    });
+    t.rows(
+        "pg_get_keywords",
+        "pg_get_keywords() -> (word text, catcode char, catdesc text)",
+        true,
+        |_, _, emit| {
+            for word in super::text::RESERVED {
+                emit(&[Datum::Text(word), Datum::Text("R"), Datum::Text("reserved")]);
+            }
+            Ok(())
+        },
+    );
     t.rows(
         "aclexplode",
         "aclexplode(text[]) -> (grantor oid, grantee oid, privilege_type text, is_grantable bool)",
@@ -220,7 +252,9 @@ mod tests {
 
     #[test]
     fn sizes_are_pretty() {
-        for (n, text) in [("10239", "10239 bytes"), ("10240", "10 kB"), ("1234567", "1206 kB"), ("123456789", "118 MB")] {
+        for (n, text) in
+            [("10239", "10239 bytes"), ("10240", "10 kB"), ("1234567", "1206 kB"), ("123456789", "118 MB")]
+        {
             assert_eq!(run("pg_size_pretty", &[&format!("{n}::int8")]), text);
         }
     }

@@ -146,9 +146,15 @@ mod tests {
         assert_eq!(series("generate_series_int4", &[int(3), int(1), int(-1)]).unwrap(), ["3", "2", "1"]);
         assert_eq!(series("generate_series_int4", &[int(i32::MAX), int(i32::MAX)]).unwrap().len(), 1);
         let big = |n| Datum::Int64(n);
-        assert_eq!(series("generate_series_int8", &[big(i64::MAX - 1), big(i64::MAX), big(1)]).unwrap().len(), 2);
+        assert_eq!(
+            series("generate_series_int8", &[big(i64::MAX - 1), big(i64::MAX), big(1)]).unwrap().len(),
+            2
+        );
         let error = |r: Result<Vec<String>, EvalError>| r.unwrap_err().message().to_string();
-        assert_eq!(error(series("generate_series_int4", &[int(1), int(2), int(0)])), "step size cannot equal zero");
+        assert_eq!(
+            error(series("generate_series_int4", &[int(1), int(2), int(0)])),
+            "step size cannot equal zero"
+        );
         assert!(series("generate_series_int8", &[big(0), big(i64::MAX)]).is_err());
         let day = Datum::Interval(Interval { months: 1, days: 0, micros: 0 });
         let ts = |d: i64| Datum::Timestamp(d * time::DAY);

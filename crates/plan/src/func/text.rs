@@ -63,11 +63,16 @@ pub(super) fn register(t: &mut Table) {
         a.iter().for_each(|d| print_cast(*d, &mut out));
         Ok(Datum::Text(m.text(&out)))
     });
-    t.add("concat", "concat(variadic any) -> text -- all arguments joined, NULLs left out", LAX, |a, _, m| {
-        let mut out = String::new();
-        a.iter().for_each(|d| print_value(*d, &mut out));
-        Ok(Datum::Text(m.text(&out)))
-    });
+    t.add(
+        "concat",
+        "concat(variadic any) -> text -- all arguments joined, NULLs left out",
+        LAX,
+        |a, _, m| {
+            let mut out = String::new();
+            a.iter().for_each(|d| print_value(*d, &mut out));
+            Ok(Datum::Text(m.text(&out)))
+        },
+    );
     t.add(
         "concat_ws",
         "concat_ws(text, variadic any) -> text -- the other arguments joined by the first, NULLs left out",
@@ -95,7 +100,9 @@ pub(super) fn register(t: &mut Table) {
         }
         Ok(Datum::Text(m.text(&s.to_lowercase())))
     });
-    t.add("upper", "upper(text) -> text", PURE, |a, _, m| Ok(Datum::Text(m.text(&a[0].text().to_uppercase()))));
+    t.add("upper", "upper(text) -> text", PURE, |a, _, m| {
+        Ok(Datum::Text(m.text(&a[0].text().to_uppercase())))
+    });
     t.add("initcap", "initcap(text) -> text -- first letters upper case", PURE, |a, _, m| {
         let (mut out, mut inside) = (String::new(), false);
         for c in a[0].text().chars() {
@@ -126,14 +133,24 @@ pub(super) fn register(t: &mut Table) {
             Ok(Datum::Text(slice(a[0].text(), from, to)))
         },
     );
-    t.add("left", "left(text, int4) -> text -- the first n characters, or all but the last -n", PURE, |a, _, _| {
-        let (s, n) = (a[0].text(), i64::from(int4(&a[1])));
-        Ok(Datum::Text(slice(s, 0, if n < 0 { chars(s) + n } else { n })))
-    });
-    t.add("right", "right(text, int4) -> text -- the last n characters, or all but the first -n", PURE, |a, _, _| {
-        let (s, n) = (a[0].text(), i64::from(int4(&a[1])));
-        Ok(Datum::Text(slice(s, if n < 0 { -n } else { chars(s) - n }, i64::MAX)))
-    });
+    t.add(
+        "left",
+        "left(text, int4) -> text -- the first n characters, or all but the last -n",
+        PURE,
+        |a, _, _| {
+            let (s, n) = (a[0].text(), i64::from(int4(&a[1])));
+            Ok(Datum::Text(slice(s, 0, if n < 0 { chars(s) + n } else { n })))
+        },
+    );
+    t.add(
+        "right",
+        "right(text, int4) -> text -- the last n characters, or all but the first -n",
+        PURE,
+        |a, _, _| {
+            let (s, n) = (a[0].text(), i64::from(int4(&a[1])));
+            Ok(Datum::Text(slice(s, if n < 0 { -n } else { chars(s) - n }, i64::MAX)))
+        },
+    );
     t.add(
         "strpos",
         "strpos(text, text) -> int4; position(text, text) -> int4 -- where the second is in the first, from 1; 0: nowhere",
@@ -156,14 +173,20 @@ pub(super) fn register(t: &mut Table) {
         }
         Ok(Datum::Text(m.text(&s.replace(from, to))))
     });
-    t.add("translate", "translate(text, text, text) -> text -- characters of the second become those of the third", PURE, |a, _, m| {
-        let (from, to): (Vec<char>, Vec<char>) = (a[1].text().chars().collect(), a[2].text().chars().collect());
-        let map = |c: char| match from.iter().position(|f| *f == c) {
-            Some(i) => to.get(i).copied(),
-            None => Some(c),
-        };
-        Ok(Datum::Text(m.text(&a[0].text().chars().filter_map(map).collect::<String>())))
-    });
+    t.add(
+        "translate",
+        "translate(text, text, text) -> text -- characters of the second become those of the third",
+        PURE,
+        |a, _, m| {
+            let (from, to): (Vec<char>, Vec<char>) =
+                (a[1].text().chars().collect(), a[2].text().chars().collect());
+            let map = |c: char| match from.iter().position(|f| *f == c) {
+                Some(i) => to.get(i).copied(),
+                None => Some(c),
+            };
+            Ok(Datum::Text(m.text(&a[0].text().chars().filter_map(map).collect::<String>())))
+        },
+    );
     t.add(
         "overlay",
         "overlay(text, text, int4) -> text; overlay(text, text, int4, int4) -> text -- the second put over the first",
@@ -180,19 +203,24 @@ pub(super) fn register(t: &mut Table) {
             Ok(Datum::Text(m.text(&[head, new, tail].concat())))
         },
     );
-    t.add("split_part", "split_part(text, text, int4) -> text -- the nth piece, from the end if negative", FAILS, |a, _, _| {
-        let (s, by, n) = (a[0].text(), a[1].text(), int4(&a[2]));
-        if n == 0 {
-            return Err(EvalError::new(code::INVALID_PARAMETER_VALUE, "field position must not be zero"));
-        }
-        let nth = n.unsigned_abs() as usize - 1;
-        Ok(Datum::Text(match (by.is_empty(), n > 0) {
-            (true, _) if nth == 0 => s,
-            (true, _) => "",
-            (false, true) => s.split(by).nth(nth).unwrap_or(""),
-            (false, false) => s.rsplit(by).nth(nth).unwrap_or(""),
-        }))
-    });
+    t.add(
+        "split_part",
+        "split_part(text, text, int4) -> text -- the nth piece, from the end if negative",
+        FAILS,
+        |a, _, _| {
+            let (s, by, n) = (a[0].text(), a[1].text(), int4(&a[2]));
+            if n == 0 {
+                return Err(EvalError::new(code::INVALID_PARAMETER_VALUE, "field position must not be zero"));
+            }
+            let nth = n.unsigned_abs() as usize - 1;
+            Ok(Datum::Text(match (by.is_empty(), n > 0) {
+                (true, _) if nth == 0 => s,
+                (true, _) => "",
+                (false, true) => s.split(by).nth(nth).unwrap_or(""),
+                (false, false) => s.rsplit(by).nth(nth).unwrap_or(""),
+            }))
+        },
+    );
     macro_rules! trims {
         ($($name:literal $left:literal $right:literal;)*) => {$(
             t.add($name, concat!($name, "(text) -> text; ", $name, "(text, text) -> text -- without these characters (spaces) at the ends"), PURE, |a, _, _| {
@@ -210,16 +238,26 @@ pub(super) fn register(t: &mut Table) {
     }
     trims! { "btrim" true true; "ltrim" true false; "rtrim" false true; }
     t.also("btrim", "trim(text) -> text; trim(text, text) -> text");
-    t.add("lpad", "lpad(text, int4) -> text; lpad(text, int4, text) -> text -- filled up on the left, or cut", FAILS, |a, _, m| {
-        let s: &str = a[0].text();
-        let fill = padding(s, int4(&a[1]), a.get(2).map_or(" ", |f| f.text()))?;
-        Ok(Datum::Text(m.text(&(fill + slice(s, 0, int4(&a[1]).into())))))
-    });
-    t.add("rpad", "rpad(text, int4) -> text; rpad(text, int4, text) -> text -- filled up on the right, or cut", FAILS, |a, _, m| {
-        let s: &str = a[0].text();
-        let fill = padding(s, int4(&a[1]), a.get(2).map_or(" ", |f| f.text()))?;
-        Ok(Datum::Text(m.text(&(slice(s, 0, int4(&a[1]).into()).to_string() + &fill))))
-    });
+    t.add(
+        "lpad",
+        "lpad(text, int4) -> text; lpad(text, int4, text) -> text -- filled up on the left, or cut",
+        FAILS,
+        |a, _, m| {
+            let s: &str = a[0].text();
+            let fill = padding(s, int4(&a[1]), a.get(2).map_or(" ", |f| f.text()))?;
+            Ok(Datum::Text(m.text(&(fill + slice(s, 0, int4(&a[1]).into())))))
+        },
+    );
+    t.add(
+        "rpad",
+        "rpad(text, int4) -> text; rpad(text, int4, text) -> text -- filled up on the right, or cut",
+        FAILS,
+        |a, _, m| {
+            let s: &str = a[0].text();
+            let fill = padding(s, int4(&a[1]), a.get(2).map_or(" ", |f| f.text()))?;
+            Ok(Datum::Text(m.text(&(slice(s, 0, int4(&a[1]).into()).to_string() + &fill))))
+        },
+    );
     t.add("repeat", "repeat(text, int4) -> text", FAILS, |a, _, m| {
         let (s, n) = (a[0].text(), int4(&a[1]).max(0) as usize);
         if s.len().saturating_mul(n) > MAX_TEXT {
@@ -240,35 +278,47 @@ pub(super) fn register(t: &mut Table) {
         }
         match u32::try_from(n).ok().and_then(char::from_u32) {
             Some(c) => Ok(Datum::Text(m.text(c.encode_utf8(&mut [0; 4])))),
-            None if n < 0 => Err(EvalError::new(code::PROGRAM_LIMIT_EXCEEDED, "character number must be positive")),
+            None if n < 0 => {
+                Err(EvalError::new(code::INVALID_PARAMETER_VALUE, "character number must be positive"))
+            }
             None => Err(EvalError::new(
                 code::PROGRAM_LIMIT_EXCEEDED,
                 format!("requested character not valid for encoding: {n}"),
             )),
         }
     });
-    t.add("string_to_array", "string_to_array(text, text) -> text[]; string_to_array(text, text, text) -> text[]", LAX, |a, _, m| {
-        if a[0].is_null() {
-            return Ok(Datum::Null);
-        }
-        let null = a.get(2).filter(|d| !d.is_null()).map(|d| d.text());
-        let pieces = pieces(a[0].text(), (!a[1].is_null()).then(|| a[1].text()));
-        let pieces: Vec<Datum<'_>> = pieces
-            .into_iter()
-            .map(|p| if Some(p) == null { Datum::Null } else { Datum::Text(p) })
-            .collect();
-        Ok(m.array1(&pieces))
-    });
-    t.rows("string_to_table", "string_to_table(text, text) -> text; string_to_table(text, text, text) -> text", false, |a, _, emit| {
-        if a[0].is_null() {
-            return Ok(());
-        }
-        let null = a.get(2).filter(|d| !d.is_null()).map(|d| d.text());
-        for p in pieces(a[0].text(), (!a[1].is_null()).then(|| a[1].text())) {
-            emit(&[if Some(p) == null { Datum::Null } else { Datum::Text(p) }]);
-        }
-        Ok(())
-    });
+    t.add(
+        "string_to_array",
+        "string_to_array(text, text) -> text[]; string_to_array(text, text, text) -> text[]",
+        LAX,
+        |a, _, m| {
+            if a[0].is_null() {
+                return Ok(Datum::Null);
+            }
+            let null = a.get(2).filter(|d| !d.is_null()).map(|d| d.text());
+            let pieces = pieces(a[0].text(), (!a[1].is_null()).then(|| a[1].text()));
+            let pieces: Vec<Datum<'_>> = pieces
+                .into_iter()
+                .map(|p| if Some(p) == null { Datum::Null } else { Datum::Text(p) })
+                .collect();
+            Ok(m.array1(&pieces))
+        },
+    );
+    t.rows(
+        "string_to_table",
+        "string_to_table(text, text) -> text; string_to_table(text, text, text) -> text",
+        false,
+        |a, _, emit| {
+            if a[0].is_null() {
+                return Ok(());
+            }
+            let null = a.get(2).filter(|d| !d.is_null()).map(|d| d.text());
+            for p in pieces(a[0].text(), (!a[1].is_null()).then(|| a[1].text())) {
+                emit(&[if Some(p) == null { Datum::Null } else { Datum::Text(p) }]);
+            }
+            Ok(())
+        },
+    );
 
     t.add("quote_ident", "quote_ident(text) -> text -- as a name in SQL", PURE, |a, _, m| {
         Ok(Datum::Text(m.text(&quote_ident(a[0].text()))))
@@ -281,14 +331,19 @@ pub(super) fn register(t: &mut Table) {
         print_cast(a[0], &mut out);
         Ok(Datum::Text(m.text(&quote_literal(&out))))
     });
-    t.add("quote_nullable", "quote_nullable(text) -> text; quote_nullable(anynonarray) -> text", LAX, |a, _, m| {
-        if a[0].is_null() {
-            return Ok(Datum::Text("NULL"));
-        }
-        let mut out = String::new();
-        print_cast(a[0], &mut out);
-        Ok(Datum::Text(m.text(&quote_literal(&out))))
-    });
+    t.add(
+        "quote_nullable",
+        "quote_nullable(text) -> text; quote_nullable(anynonarray) -> text",
+        LAX,
+        |a, _, m| {
+            if a[0].is_null() {
+                return Ok(Datum::Text("NULL"));
+            }
+            let mut out = String::new();
+            print_cast(a[0], &mut out);
+            Ok(Datum::Text(m.text(&quote_literal(&out))))
+        },
+    );
     t.add(
         "format",
         "format(text, variadic any) -> text; format(text) -> text -- a template with %s, %I, %L, %1$s",
@@ -334,9 +389,12 @@ pub(super) fn register(t: &mut Table) {
             Ok(())
         },
     );
-    t.add("text_to_number_or_null", "try_numeric(text) -> numeric -- the number, or NULL where the text is none", MAYBE, |a, _, _| {
-        Ok(repr::Numeric::parse(a[0].text()).map_or(Datum::Null, Datum::Numeric))
-    });
+    t.add(
+        "text_to_number_or_null",
+        "try_numeric(text) -> numeric -- the number, or NULL where the text is none",
+        MAYBE,
+        |a, _, _| Ok(repr::Numeric::parse(a[0].text()).map_or(Datum::Null, Datum::Numeric)),
+    );
 }
 
 /// What fills a string up to `width` characters.
@@ -363,21 +421,157 @@ fn pieces<'a>(s: &'a str, delimiter: Option<&str>) -> Vec<&'a str> {
 
 /// Words that Postgres does not take as a bare name everywhere.
 pub(super) const RESERVED: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between",
-    "bigint", "binary", "bit", "boolean", "both", "case", "cast", "char", "character", "check", "coalesce", "collate",
-    "collation", "column", "concurrently", "constraint", "create", "cross", "current_catalog", "current_date",
-    "current_role", "current_schema", "current_time", "current_timestamp", "current_user", "dec", "decimal", "default",
-    "deferrable", "desc", "distinct", "do", "else", "end", "except", "exists", "extract", "false", "fetch", "float",
-    "for", "foreign", "freeze", "from", "full", "grant", "greatest", "group", "grouping", "having", "ilike", "in",
-    "initially", "inner", "inout", "int", "integer", "intersect", "interval", "into", "is", "isnull", "join", "lateral",
-    "leading", "least", "left", "like", "limit", "localtime", "localtimestamp", "national", "natural", "nchar", "none",
-    "normalize", "not", "notnull", "null", "nullif", "numeric", "offset", "on", "only", "or", "order", "out", "outer",
-    "overlaps", "overlay", "placing", "position", "precision", "primary", "real", "references", "returning", "right",
-    "row", "select", "session_user", "setof", "similar", "smallint", "some", "substring", "symmetric", "table",
-    "tablesample", "then", "time", "timestamp", "to", "trailing", "treat", "trim", "true", "union", "unique", "user",
-    "using", "values", "varchar", "variadic", "verbose", "when", "where", "window", "with", "xmlattributes",
-    "xmlconcat", "xmlelement", "xmlexists", "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot",
-    "xmlserialize", "xmltable",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "between",
+    "bigint",
+    "binary",
+    "bit",
+    "boolean",
+    "both",
+    "case",
+    "cast",
+    "char",
+    "character",
+    "check",
+    "coalesce",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "dec",
+    "decimal",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "exists",
+    "extract",
+    "false",
+    "fetch",
+    "float",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "greatest",
+    "group",
+    "grouping",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "inout",
+    "int",
+    "integer",
+    "intersect",
+    "interval",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "least",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "national",
+    "natural",
+    "nchar",
+    "none",
+    "normalize",
+    "not",
+    "notnull",
+    "null",
+    "nullif",
+    "numeric",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "out",
+    "outer",
+    "overlaps",
+    "overlay",
+    "placing",
+    "position",
+    "precision",
+    "primary",
+    "real",
+    "references",
+    "returning",
+    "right",
+    "row",
+    "select",
+    "session_user",
+    "setof",
+    "similar",
+    "smallint",
+    "some",
+    "substring",
+    "symmetric",
+    "table",
+    "tablesample",
+    "then",
+    "time",
+    "timestamp",
+    "to",
+    "trailing",
+    "treat",
+    "trim",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "values",
+    "varchar",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+    "xmlattributes",
+    "xmlconcat",
+    "xmlelement",
+    "xmlexists",
+    "xmlforest",
+    "xmlnamespaces",
+    "xmlparse",
+    "xmlpi",
+    "xmlroot",
+    "xmlserialize",
+    "xmltable",
 ];
 
 /// A name as it must be written in SQL.
@@ -484,7 +678,9 @@ fn format_template(template: &str, args: &[Datum<'_>]) -> Result<String, EvalErr
 }
 
 fn parse_ident(s: &str, strict: bool) -> Result<Vec<String>, EvalError> {
-    let bad = || EvalError::new(code::INVALID_PARAMETER_VALUE, format!("string is not a valid identifier: \"{s}\""));
+    let bad = || {
+        EvalError::new(code::INVALID_PARAMETER_VALUE, format!("string is not a valid identifier: \"{s}\""))
+    };
     let mut parts = vec![];
     let mut rest = s.trim_start();
     loop {
@@ -511,8 +707,9 @@ fn parse_ident(s: &str, strict: bool) -> Result<Vec<String>, EvalError> {
             }
             part = name;
         } else {
-            let first = |c: char| c.is_alphabetic() || c == '_';
-            let end = rest.find(|c: char| !(first(c) || c.is_ascii_digit() || c == '$')).unwrap_or(rest.len());
+            let first = |c: char| c.is_ascii_alphabetic() || !c.is_ascii() || c == '_';
+            let end =
+                rest.find(|c: char| !(first(c) || c.is_ascii_digit() || c == '$')).unwrap_or(rest.len());
             if !rest.starts_with(first) {
                 let detail = match rest.starts_with('.') {
                     true => "No valid identifier before \".\".",
@@ -540,7 +737,10 @@ fn parse_ident(s: &str, strict: bool) -> Result<Vec<String>, EvalError> {
 fn csv_fields(line: &str, delimiter: &str) -> Result<Vec<String>, EvalError> {
     let mut one = delimiter.chars();
     let (Some(delimiter), None) = (one.next(), one.next()) else {
-        return Err(EvalError::new(code::INVALID_PARAMETER_VALUE, "CSV delimiter must be a single character"));
+        return Err(EvalError::new(
+            code::INVALID_PARAMETER_VALUE,
+            "CSV delimiter must be a single character",
+        ));
     };
     let line = line.strip_suffix('\n').unwrap_or(line);
     let line = line.strip_suffix('\r').unwrap_or(line);
@@ -598,7 +798,10 @@ mod tests {
         assert_eq!(run("substring", &["hello", "-1::int4", "3::int4"]), "h");
         assert_eq!(run("substring", &["hello", "3::int4"]), "llo");
         assert_eq!(run("substring", &["hello", "-2147483648::int4", "2147483647::int4"]), "");
-        assert_eq!(error("substring", &["hello", "1::int4", "-1::int4"]), "22011 negative substring length not allowed");
+        assert_eq!(
+            error("substring", &["hello", "1::int4", "-1::int4"]),
+            "22011 negative substring length not allowed"
+        );
         assert_eq!(run("left", &["añb", "2::int4"]), "añ");
         assert_eq!(run("left", &["añb", "-1::int4"]), "añ");
         assert_eq!(run("right", &["añb", "2::int4"]), "ñb");
@@ -637,7 +840,10 @@ mod tests {
         assert_eq!(quote_ident("select"), "\"select\"");
         assert_eq!(quote_ident("a\"b"), "\"a\"\"b\"");
         assert_eq!(run("quote_literal", &["O'Re\\illy"]), "E'O''Re\\\\illy'");
-        assert_eq!(run("format", &["%s|%2$I|%L|%%|%5s|%-5s|", "a", "B c", "it's", "d", "e"]), "a|\"B c\"|'it''s'|%|    d|e    |");
+        assert_eq!(
+            run("format", &["%s|%2$I|%L|%%|%5s|%-5s|", "a", "B c", "it's", "d", "e"]),
+            "a|\"B c\"|'it''s'|%|    d|e    |"
+        );
         assert_eq!(error("format", &["%s"]), "22023 too few arguments for format()");
         assert_eq!(error("format", &["%x", "a"]), "22023 unrecognized format() type specifier \"x\"");
         assert_eq!(run("parse_ident", &["\"SomeSchema\".someTable"]), "{SomeSchema,sometable}");

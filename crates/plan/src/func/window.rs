@@ -166,7 +166,13 @@ impl Partition {
             (Units::Rows, b) => clamp(at(i as i128) + offset(b), n),
             (_, b) => {
                 let g = self.group[i] as i128 + offset(b);
-                if g < 0 { 0 } else if g >= groups as i128 { n } else { self.starts[g as usize] }
+                if g < 0 {
+                    0
+                } else if g >= groups as i128 {
+                    n
+                } else {
+                    self.starts[g as usize]
+                }
             }
         };
         let to = match (frame.units, frame.end) {
@@ -175,7 +181,13 @@ impl Partition {
             (Units::Rows, b) => clamp(at(i as i128) + offset(b) + 1, n),
             (_, b) => {
                 let g = self.group[i] as i128 + offset(b);
-                if g < 0 { 0 } else if g >= groups as i128 { n } else { self.starts[g as usize + 1] }
+                if g < 0 {
+                    0
+                } else if g >= groups as i128 {
+                    n
+                } else {
+                    self.starts[g as usize + 1]
+                }
             }
         };
         (from, to.max(from))
@@ -318,7 +330,8 @@ fn pure(
                         let (size, larger) = (n / k, n % k);
                         // The first buckets take one more each.
                         let edge = larger * (size + 1);
-                        let bucket = if i < edge { i / (size + 1) } else { larger + (i - edge) / size.max(1) };
+                        let bucket =
+                            if i < edge { i / (size + 1) } else { larger + (i - edge) / size.max(1) };
                         one(Datum::Int32(bucket as i32 + 1))
                     }
                 },
@@ -351,7 +364,10 @@ fn pure(
                         _ => match int(i, 1, 1) {
                             None => None,
                             Some(k) if k <= 0 => {
-                                return Err(invalid("22016", "argument of nth_value must be greater than zero"));
+                                return Err(invalid(
+                                    "22016",
+                                    "argument of nth_value must be greater than zero",
+                                ));
                             }
                             Some(k) => (from..to).filter(seen).nth(k as usize - 1),
                         },
@@ -381,7 +397,8 @@ mod tests {
             })
             .collect();
         let int = || ScalarType::Int64.nullable(true);
-        let ty = ScalarType::List(Box::new(ScalarType::Record(vec![("a".into(), int()), ("w".into(), int())])));
+        let ty =
+            ScalarType::List(Box::new(ScalarType::Record(vec![("a".into(), int()), ("w".into(), int())])));
         let out = collect(&rows, &ty).unwrap();
         let Some(Datum::List(list)) = out.iter().next() else { panic!("a list") };
         let value = |d: Datum<'_>| match d {
