@@ -190,7 +190,7 @@ fn cancel_ends_a_statement_and_leaves_the_session() {
     let mut client = server.client();
     let token = client.cancel_token();
     let waiting = std::thread::spawn(move || {
-        let result = rows(&mut client, "COPY (SUBSCRIBE t) TO STDOUT");
+        let result = rows(&mut client, "SUBSCRIBE t");
         (client, result)
     });
     let start = std::time::Instant::now();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-type Hash = ahash::RandomState;
+type Hash = std::hash::BuildHasherDefault<ahash::AHasher>;
 
 const TYPES: [&str; 6] = ["alias", "group", "identify", "page", "screen", "track"];
 

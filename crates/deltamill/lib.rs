@@ -220,10 +220,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(broker) = self.broker.take() {
-            broker.shutdown();
-        }
         if let Some(runtime) = self.runtime.take() {
+            if let Some(broker) = self.broker.take() {
+                runtime.block_on(broker.shutdown());
+            }
             runtime.shutdown_timeout(Duration::from_secs(1));
         }
         if let Some(coordinator) = self.coordinator.take() {

@@ -190,11 +190,18 @@ impl Coordinator {
                     next_epoch: 1,
                     hidden_definitions: HashMap::new(),
                     ticks: 0,
+                    compacted: 0,
                 };
                 match state.recover(recovered) {
                     Ok(()) => {
                         let _ = ready.send(Ok(()));
-                        state.run(queue)
+                        let run = std::panic::AssertUnwindSafe(move || state.run(queue));
+                        if std::panic::catch_unwind(run).is_err() {
+                            // The panic is printed already. A server that takes connections and answers nothing would
+                            // be worse than one that ends; a restart goes on from what is durable.
+                            eprintln!("deltamill: a fault in the engine's loop; the process ends");
+                            std::process::abort();
+                        }
                     }
                     Err(e) => drop(ready.send(Err(e))),
                 }
@@ -263,6 +270,15 @@ pub(crate) struct Object {
     pub caught_up: bool,
     /// For a materialized view: what storage has.
     pub stored_upper: Timestamp,
+    /// The least time at which its arrangement can be read.
+    pub since: Timestamp,
+}
+
+impl Object {
+    /// Whether its rows are held in memory.
+    fn is_arranged(&self) -> bool {
+        !matches!(self.kind, ObjectKind::View { arranged: false })
+    }
 }
 
 #[derive(Clone)]
@@ -319,6 +335,8 @@ pub(crate) struct State {
     last_shown: Timestamp,
     last_acknowledged: Timestamp,
     ticks: u64,
+    /// At which tick arrangements were last told to forget.
+    compacted: u64,
 
     pub(crate) pending: Pending,
     /// Ticks that storage has not confirmed, with what to do then.
@@ -729,26 +747,41 @@ impl State {
         self.compact();
     }
 
-    /// Lets arrangements forget times that nobody can ask for any more.
+    /// Lets arrangements forget times that nobody can ask for any more. Now and then: it is a command for every worker.
     fn compact(&mut self) {
+        const EVERY: u64 = 64;
+        if self.ticks < self.compacted + EVERY {
+            return;
+        }
+        self.compacted = self.ticks;
         let held = self.holds.first_key_value().map_or(u64::MAX, |(t, _)| *t);
         let readable = self.last_shown.max(self.last_acknowledged).min(self.durable());
-        for (id, object) in &self.objects {
+        for (id, object) in &mut self.objects {
             // A second of history, so that a read that was sent when time moved on finds its own.
             let since = object.frontier.saturating_sub(1_000).min(readable).min(held);
-            let arranged = !matches!(object.kind, ObjectKind::View { arranged: false });
-            if arranged && since > 0 && self.ticks % 64 == 0 {
+            if object.is_arranged() && since > object.since {
+                object.since = since;
                 self.dataflows.send(dataflow::Command::AllowCompaction { id: *id, since });
             }
         }
     }
 
-    /// All times before this are complete for the object, as a stored collection or as an arrangement.
+    /// The arrangements that may answer for the object: its own, and those of its indexes.
+    fn arrangements(&self, id: GlobalId) -> impl Iterator<Item = &Object> {
+        let of = move |(object, o): (&GlobalId, &Object)| match &o.kind {
+            ObjectKind::Index { on, .. } => *on == id,
+            ObjectKind::View { .. } => *object == id && o.is_arranged(),
+        };
+        self.objects.iter().filter(move |x| of(*x)).map(|(_, o)| o)
+    }
+
+    /// All times before this are complete for the object: as it is stored, else as it is arranged.
     fn upper(&self, id: GlobalId) -> Timestamp {
         match self.objects.get(&id) {
-            Some(Object { kind: ObjectKind::View { arranged: false }, stored_upper, .. }) => *stored_upper,
+            Some(object) if !object.is_arranged() => object.stored_upper,
             Some(object) => object.frontier,
-            None => self.durable() + 1,
+            None if self.raws.contains(&id) => self.durable() + 1,
+            None => self.arrangements(id).map(|o| o.frontier).min().unwrap_or(self.durable() + 1),
         }
     }
 
@@ -780,7 +813,8 @@ impl State {
             }
         }
         let complete = ids.iter().map(|id| self.upper(*id)).min().unwrap_or(self.durable() + 1).min(self.durable() + 1);
-        let mut time = (complete - 1).max(self.last_acknowledged).max(self.last_shown);
+        let least = self.least_readable(ids);
+        let mut time = complete.saturating_sub(1).max(self.last_acknowledged).max(self.last_shown).max(least);
         if wants_now && time < self.clock.now() {
             time = self.tick();
         }
@@ -796,11 +830,7 @@ impl State {
 
     /// The earliest time at which all of these can still be read.
     fn least_readable(&self, ids: &[GlobalId]) -> Timestamp {
-        let since = |id: &GlobalId| match self.objects.get(id) {
-            Some(Object { kind: ObjectKind::View { arranged: false }, .. }) | None => 0,
-            Some(object) => object.frontier.saturating_sub(1_000),
-        };
-        ids.iter().map(since).max().unwrap_or(0)
+        ids.iter().flat_map(|id| self.arrangements(*id)).map(|o| o.since).max().unwrap_or(0)
     }
 
     /// Puts the rows of built-in relations in the place of their names.

@@ -185,6 +185,7 @@ impl State {
                         frontier: 0,
                         caught_up: false,
                         stored_upper: recovered.unwrap_or(0),
+                        since: as_of,
                     },
                 );
                 let output = Output::Materialized { arrange: !stateless, reconcile };
@@ -199,7 +200,7 @@ impl State {
             }
             Run::Index { on, key, relation } => {
                 let kind = ObjectKind::Index { on, key: key.clone() };
-                self.objects.insert(id, Object { kind, frontier: 0, caught_up: false, stored_upper: 0 });
+                self.objects.insert(id, Object { kind, frontier: 0, caught_up: false, stored_upper: 0, since: as_of });
                 self.install(id, &name.to_string(), relation, as_of, None, Output::Index { on, key });
                 self.hide_definition(on);
             }
@@ -425,17 +426,7 @@ fn fingerprint(relation: &RelationExpr) -> String {
     format!("{}-{:016x}", env!("CARGO_PKG_VERSION"), hasher.finish())
 }
 
-/// The state of the catalog that planning sees has no such object.
-pub(crate) fn unknown(name: &str) -> SqlError {
-    SqlError::new(code::UNDEFINED_OBJECT, format!("unknown catalog item '{name}'"))
-}
-
 /// The type of `mz_timestamp` columns of subscriptions, as Materialize has it.
 pub(crate) fn timestamp_type() -> ScalarType {
     ScalarType::Numeric { scale: Some(0) }
-}
-
-/// The names of user objects, for near-name hints.
-pub(crate) fn names(catalog: &CatalogState) -> Vec<String> {
-    catalog.names.keys().map(|n| n.item.clone()).collect()
 }

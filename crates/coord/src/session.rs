@@ -166,8 +166,6 @@ struct Guard {
 enum Running {
     Read(u64),
     Subscribe(GlobalId),
-    /// Holds a transaction's time readable.
-    Hold,
 }
 
 impl Drop for Guard {
@@ -175,7 +173,6 @@ impl Drop for Guard {
         let _ = match self.what {
             Running::Read(number) => self.handle.send(Command::CancelRead(number)),
             Running::Subscribe(id) => self.handle.send(Command::CancelSubscribe(id)),
-            Running::Hold => Ok(()),
         };
     }
 }
