@@ -216,7 +216,7 @@ fn decode(text: &str, format: &str) -> Result<Vec<u8>, EvalError> {
             let digits = dense()
                 .map(|c| c.to_digit(16).ok_or_else(|| invalid(format!("invalid hexadecimal digit: \"{c}\""))))
                 .collect::<Result<Vec<u32>, _>>()?;
-            if digits.len() % 2 != 0 {
+            if !digits.len().is_multiple_of(2) {
                 return Err(invalid("invalid hexadecimal data: odd number of digits".into()));
             }
             Ok(digits.chunks(2).map(|d| (d[0] << 4 | d[1]) as u8).collect())

@@ -176,7 +176,11 @@ fn first(s: &str) -> &str {
 
 /// Names have at most 63 bytes.
 fn name(s: &str) -> &str {
-    &s[..s.floor_char_boundary(63)]
+    let mut end = s.len().min(63);
+    while !s.is_char_boundary(end) {
+        end -= 1;
+    }
+    &s[..end]
 }
 
 fn texts(t: &mut Table) {

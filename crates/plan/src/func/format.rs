@@ -612,7 +612,7 @@ pub(super) fn print_number(n: Numeric, template: &str) -> Result<String, EvalErr
     let int = if int == "0" { "" } else { int };
     let places = whole + shifted;
     let overflow = !rounded.is_finite() || int.len() > places;
-    let negative = negative && !(rounded.is_zero() && !overflow);
+    let negative = negative && (overflow || !rounded.is_zero());
     let frac = format!("{frac:0<fraction$}");
 
     // The digits of the integer part with blanks in front, zeros from the first 0 of the template on.

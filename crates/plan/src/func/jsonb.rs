@@ -220,7 +220,7 @@ pub(super) fn register(t: &mut Table) {
          json_build_object() -> jsonb -- of keys and values in turn",
         LAX_FAILS,
         |a, _, m| {
-            if a.len() % 2 != 0 {
+            if !a.len().is_multiple_of(2) {
                 return Err(EvalError::new(
                     code::INVALID_PARAMETER_VALUE,
                     "argument list must have even number of elements",
@@ -245,7 +245,7 @@ pub(super) fn register(t: &mut Table) {
     );
     t.add("jsonb_object", "jsonb_object(text[]) -> jsonb; json_object(text[]) -> jsonb", FAILS, |a, _, m| {
         let all: Vec<Datum<'_>> = elements(a[0]).collect();
-        if all.len() % 2 != 0 {
+        if !all.len().is_multiple_of(2) {
             return Err(EvalError::new(subscript_error(), "array must have even number of elements"));
         }
         object(all.chunks_exact(2).map(|p| (p[0], p[1])), m)

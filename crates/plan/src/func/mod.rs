@@ -107,6 +107,7 @@ pub struct AggFunc {
     /// How its state is kept.
     pub kind: AggKind,
     /// For [`AggKind::Collect`]: the result for the group's argument rows in order, each as often as it occurs.
+    #[allow(clippy::type_complexity)]
     pub collect: Option<fn(rows: &[Row], ty: &ScalarType) -> Result<Row, EvalError>>,
 }
 

@@ -212,6 +212,7 @@ impl Table {
     }
 
     /// Adds an aggregate.
+    #[allow(clippy::type_complexity)]
     pub fn aggregate(
         &mut self,
         id: &'static str,

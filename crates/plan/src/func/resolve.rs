@@ -348,7 +348,7 @@ fn choose(
     if candidates.is_empty() {
         return Err(Refused::None);
     }
-    keep_best(&mut candidates, |c| count(c, args, |p, a| is_exact(p, a)));
+    keep_best(&mut candidates, |c| count(c, args, is_exact));
     if candidates.len() > 1 {
         keep_best(&mut candidates, |c| {
             count(c, args, |p, a| {
