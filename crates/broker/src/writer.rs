@@ -517,3 +517,60 @@ impl Writer {
 
 /// Less is not worth writing the topics again.
 const MIN_TRIM: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(sequence: i32, records: i32, epoch: i16, base: i64) -> Header {
+        let last_delta = records - 1;
+        Header {
+            base,
+            last_delta,
+            attributes: 0,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            producer: 9,
+            epoch,
+            sequence,
+            records,
+        }
+    }
+
+    #[test]
+    fn a_repeated_batch_gets_the_offset_that_it_had() {
+        let mut place = AheadPartition::default();
+        for i in 0..7 {
+            let h = header(10 * i, 10, 0, 100 + 10 * i64::from(i));
+            assert_eq!(place.check(&h), Ok(None));
+            place.note(&h);
+        }
+        assert_eq!(place.check(&header(60, 10, 0, 0)), Ok(Some(160)));
+        assert_eq!(place.check(&header(20, 10, 0, 0)), Ok(Some(120)));
+        // Longer ago than a client may have under way: it is out of order, and not appended again.
+        assert_eq!(place.check(&header(10, 10, 0, 0)), Err(codes::OUT_OF_ORDER_SEQUENCE));
+        assert_eq!(place.check(&header(80, 10, 0, 0)), Err(codes::OUT_OF_ORDER_SEQUENCE));
+        assert_eq!(place.check(&header(70, 10, 0, 0)), Ok(None));
+        // A new epoch begins anew, and the old one is over.
+        place.note(&header(0, 1, 1, 170));
+        assert_eq!(place.check(&header(70, 10, 0, 0)), Err(codes::INVALID_PRODUCER_EPOCH));
+    }
+
+    #[test]
+    fn sequence_numbers_wrap() {
+        let mut place = AheadPartition::default();
+        place.note(&header(i32::MAX - 1, 3, 0, 0));
+        assert_eq!(place.check(&header(1, 5, 0, 0)), Ok(None));
+        assert_eq!(place.check(&header(0, 5, 0, 0)), Err(codes::OUT_OF_ORDER_SEQUENCE));
+    }
+
+    #[test]
+    fn producers_are_forgotten_oldest_first() {
+        let mut place = AheadPartition::default();
+        for id in 0..5_000 {
+            place.note(&Header { producer: id, ..header(0, 1, 0, id) });
+        }
+        assert!(place.producers.len() <= 2 * PRODUCERS);
+        assert_eq!(place.check(&Header { producer: 4_999, ..header(0, 1, 0, 0) }), Ok(Some(4_999)));
+    }
+}

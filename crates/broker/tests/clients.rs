@@ -174,6 +174,49 @@ fn a_restart_keeps_topics_records_and_groups() {
 }
 
 #[test]
+fn a_deleted_topic_gives_its_space_back() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    let size = || -> u64 {
+        let files = std::fs::read_dir(dir.path()).expect("there");
+        files.map(|f| f.expect("a file").metadata().expect("its length").len()).sum()
+    };
+    let broker = start(&runtime, Some(dir.path()));
+    let producer: BaseProducer = config(broker.local_addr(), &[]).create().expect("a client");
+    let value = "x".repeat(900_000);
+    for _ in 0..150 {
+        while producer.send(BaseRecord::<str, str>::to("big").payload(&value)).is_err() {
+            producer.poll(Duration::from_millis(10));
+        }
+    }
+    producer.flush(LONG).expect("all are acknowledged");
+    produce(broker.local_addr(), "kept", &[], 0..100);
+    let consumer: BaseConsumer =
+        config(broker.local_addr(), &[("group.id", "g")]).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset("kept", 0, Offset::Offset(7)).expect("a place");
+    consumer.commit(&list, CommitMode::Sync).expect("kept");
+    let before = size();
+    let admin: AdminClient<DefaultClientContext> =
+        config(broker.local_addr(), &[]).create().expect("a client");
+    let deleted = runtime.block_on(admin.delete_topics(&["big"], &AdminOptions::new())).expect("an answer");
+    assert!(deleted[0].is_ok(), "{deleted:?}");
+    assert!(before > 130_000_000 && size() < 40_000_000, "{before} became {}", size());
+    drop((producer, consumer, admin));
+    runtime.block_on(broker.shutdown());
+
+    let broker = start(&runtime, Some(dir.path()));
+    assert_eq!(consume(broker.local_addr(), "kept", 0, Offset::Beginning), expected(0..100));
+    let consumer: BaseConsumer =
+        config(broker.local_addr(), &[("group.id", "g")]).create().expect("a client");
+    assert_eq!(consumer.fetch_metadata(None, LONG).expect("an answer").topics().len(), 1);
+    let mut list = TopicPartitionList::new();
+    list.add_partition("kept", 0);
+    let kept = consumer.committed_offsets(list, LONG).expect("an answer");
+    assert_eq!(kept.elements()[0].offset(), Offset::Offset(7));
+}
+
+#[test]
 fn a_group_shares_partitions_and_goes_on_where_it_committed() {
     let runtime = runtime();
     let broker = start(&runtime, None);
