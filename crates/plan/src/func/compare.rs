@@ -42,6 +42,7 @@ pub(super) fn register(t: &mut Table) {
     t.add("is_not_false", "", LAX, |a, _, _| Ok(Datum::Bool(!matches!(a[0], Datum::Bool(false)))));
     t.add("is_distinct", "", LAX, |a, _, _| Ok(Datum::Bool(a[0] != a[1])));
     t.add("is_not_distinct", "", LAX, |a, _, _| Ok(Datum::Bool(a[0] == a[1])));
+    t.add("same", "", LAX, |a, _, _| Ok(a[0]));
     t.add("nullif", "", LAX_MAYBE, |a, _, _| {
         Ok(if a[0].is_null() || (!a[1].is_null() && a[0] == a[1]) { Datum::Null } else { a[0] })
     });

@@ -21,13 +21,13 @@ pub(super) fn register(t: &mut Table) {
     );
     t.add(
         "jsonb_get_index",
-        "jsonb -> int4 -> jsonb; jsonb -> int8 -> jsonb -- the element at this index",
+        "jsonb -> int4 -> jsonb; jsonb -> int2 -> jsonb; jsonb -> int8 -> jsonb -- the element at this index",
         MAYBE,
         |a, _, _| Ok(a[0].jsonb().get_index(a[1].int()).map_or(Datum::Null, Datum::Jsonb)),
     );
     t.add(
         "jsonb_get_index_text",
-        "jsonb ->> int4 -> text; jsonb ->> int8 -> text -- the element at this index, as text",
+        "jsonb ->> int4 -> text; jsonb ->> int2 -> text; jsonb ->> int8 -> text -- the element at this index, as text",
         MAYBE,
         |a, _, m| {
             let found = a[0].jsonb().get_index(a[1].int()).and_then(|j| j.as_text(m));
@@ -112,9 +112,12 @@ pub(super) fn register(t: &mut Table) {
         }
         Ok(Datum::Jsonb(j))
     });
-    t.add("jsonb_delete_index", "jsonb - int4 -> jsonb; jsonb - int8 -> jsonb", MAYBE, |a, _, m| {
-        Ok(a[0].jsonb().delete_index(a[1].int(), m).map_or(Datum::Null, Datum::Jsonb))
-    });
+    t.add(
+        "jsonb_delete_index",
+        "jsonb - int4 -> jsonb; jsonb - int2 -> jsonb; jsonb - int8 -> jsonb",
+        MAYBE,
+        |a, _, m| Ok(a[0].jsonb().delete_index(a[1].int(), m).map_or(Datum::Null, Datum::Jsonb)),
+    );
     t.add(
         "jsonb_delete_path",
         "jsonb #- text[] -> jsonb; jsonb_delete_path(jsonb, text[]) -> jsonb",

@@ -48,7 +48,11 @@ pub fn function(name: &str, args: &[Option<ScalarType>]) -> Result<Resolved, Sql
     if name == "nullif" && args.len() == 2 {
         // Compared as `=` compares; the result is the first argument.
         let eq = operator("=", args)?;
-        let ret = eq.args[0].clone();
+        // A string of another kind is the same string.
+        let ret = match &args[0] {
+            Some(left) if left.is_string() => base(left),
+            _ => eq.args[0].clone(),
+        };
         return Ok(Resolved { imp: Implementation::Scalar(FuncRef::of(ids::NULLIF)), args: eq.args, ret });
     }
     if (name == "greatest" || name == "least") && !args.is_empty() {
@@ -69,7 +73,11 @@ pub fn function(name: &str, args: &[Option<ScalarType>]) -> Result<Resolved, Sql
         && let Some(to) = type_of(name)
     {
         let from = arg.clone().unwrap_or(ScalarType::Text);
-        if let Some(Cast::Func(f)) = cast(&from, &to, CastContext::Explicit) {
+        let f = cast(&from, &to, CastContext::Explicit).map(|c| match c {
+            Cast::Func(f) => f,
+            Cast::Same => FuncRef::of("same"),
+        });
+        if let Some(f) = f {
             return Ok(Resolved { imp: Implementation::Scalar(f), args: vec![from], ret: to });
         }
     }
@@ -104,8 +112,9 @@ pub fn operator(op: &str, args: &[Option<ScalarType>]) -> Result<Resolved, SqlEr
     // A real beside any other number is computed in double precision.
     if let [Some(l), Some(r)] = args
         && (*l == ScalarType::Float32) != (*r == ScalarType::Float32)
-        && category(l) == 'N'
-        && category(r) == 'N'
+        && [l, r]
+            .into_iter()
+            .all(|t| category(t) == 'N' && cast(t, &ScalarType::Float64, CastContext::Implicit).is_some())
     {
         return operator(op, &[Some(ScalarType::Float64), Some(ScalarType::Float64)]);
     }
