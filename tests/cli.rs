@@ -13,7 +13,8 @@ fn run_computes_over_a_file_of_events() {
          SELECT count(*) AS n, count(*) FILTER (WHERE data ->> 'type' = 'track') > 0 AS tracks FROM e;",
     )
     .expect("written");
-    let arguments = ["run", &file.display().to_string(), "--input", &input.display().to_string()].map(String::from);
+    let arguments =
+        ["run", &file.display().to_string(), "--input", &input.display().to_string()].map(String::from);
     let run = |format: &str| {
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         arguments.extend(["--format", format]);
@@ -36,7 +37,10 @@ fn mistakes_are_pointed_at() {
     let error = text(&out.stderr);
     assert!(error.contains("q.sql:3:3: 42703: column \"nope\" does not exist\n    nope\n    ^"), "{error}");
     assert_eq!(deltamill(&["run"]).status.code(), Some(2));
-    assert_eq!(deltamill(&["sql", "-c", "SELECT 1", "--url", "postgres://x@127.0.0.1:1/x"]).status.code(), Some(4));
+    assert_eq!(
+        deltamill(&["sql", "-c", "SELECT 1", "--url", "postgres://x@127.0.0.1:1/x"]).status.code(),
+        Some(4)
+    );
     let open = deltamill(&["serve", "--ephemeral", "--sql-listen", "0.0.0.0:0"]);
     assert_eq!(open.status.code(), Some(3), "a bind that others can reach is refused");
 }

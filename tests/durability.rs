@@ -6,12 +6,14 @@ use crate::support::{Server, create_topic, events, produce, rows, w1_loop::Views
 /// equal to a recomputation. `DELTAMILL_KILLS` and `DELTAMILL_EVENTS` make it longer.
 #[test]
 fn every_event_exactly_once_through_kills() {
-    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
     let (kills, n) = (number("DELTAMILL_KILLS", 30), number("DELTAMILL_EVENTS", 500_000));
     let seed = number("DELTAMILL_SEED", 11);
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name).display().to_string();
-    let broker = Server::start(&["--data-dir", &path("broker"), "--kafka-listen", "127.0.0.1:0", "--workers", "1"]);
+    let broker =
+        Server::start(&["--data-dir", &path("broker"), "--kafka-listen", "127.0.0.1:0", "--workers", "1"]);
     let brokers = broker.kafka.clone().expect("the embedded Kafka");
     create_topic(&brokers, "events", 4);
     let mut server = Server::start(&["--data-dir", &path("engine"), "--workers", "2"]);
@@ -19,7 +21,8 @@ fn every_event_exactly_once_through_kills() {
         "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);
          CREATE SOURCE segment_events FROM KAFKA CONNECTION k (TOPIC 'events') FORMAT BYTES INCLUDE PARTITION, OFFSET;"
     ));
-    let views = std::fs::read_to_string(crate::support::repository("tests/w1/views.sql")).expect("the kit's views");
+    let views =
+        std::fs::read_to_string(crate::support::repository("tests/w1/views.sql")).expect("the kit's views");
     server.rows(&views);
     let lines = events(seed, n as usize);
     let mut expected = Views::default();

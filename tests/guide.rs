@@ -29,10 +29,7 @@ fn the_guide_in_todays_syntax() {
     assert_eq!(server.rows(types)[0], "group|t");
     produce(&brokers, "segment", 1, &events(4, 500));
     server.wait_for("SELECT count(*) FROM segment_events_json", &["1500"]);
-    server.wait_for(
-        "SELECT \"offset\", offset_known FROM upstash_segment_progress",
-        &["1500|1500"],
-    );
+    server.wait_for("SELECT \"offset\", offset_known FROM upstash_segment_progress", &["1500|1500"]);
 }
 
 #[test]
@@ -45,9 +42,11 @@ fn the_guide_in_the_old_binarys_syntax() {
            WITH (security_protocol = 'plaintext') FORMAT BYTES"
     ));
     server.wait_for("SELECT count(*) FROM upstash_segment", &["100"]);
-    let missing = server.error(&format!("CREATE SOURCE x FROM KAFKA BROKER '{brokers}' TOPIC 'nope' FORMAT BYTES"));
+    let missing =
+        server.error(&format!("CREATE SOURCE x FROM KAFKA BROKER '{brokers}' TOPIC 'nope' FORMAT BYTES"));
     assert!(missing.contains("nope"), "{missing}");
-    let unreachable = server.error("CREATE CONNECTION c TO KAFKA (BROKER '127.0.0.1:1', SECURITY PROTOCOL PLAINTEXT)");
+    let unreachable =
+        server.error("CREATE CONNECTION c TO KAFKA (BROKER '127.0.0.1:1', SECURITY PROTOCOL PLAINTEXT)");
     assert!(unreachable.starts_with("08"), "{unreachable}");
 }
 
@@ -59,7 +58,9 @@ fn formats_and_included_columns() {
     produce(&brokers, "t", 1, &messages);
     let k = format!("CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);");
     server.rows(&k);
-    server.rows("CREATE SOURCE j FROM KAFKA CONNECTION k (TOPIC 't') FORMAT JSON INCLUDE PARTITION, OFFSET AS o");
+    server.rows(
+        "CREATE SOURCE j FROM KAFKA CONNECTION k (TOPIC 't') FORMAT JSON INCLUDE PARTITION, OFFSET AS o",
+    );
     server.wait_for("SELECT data, partition, o FROM j ORDER BY o", &["{\"a\":1}|0|0", "{\"a\":[2]}|0|1"]);
     server.rows("CREATE SOURCE x FROM KAFKA CONNECTION k (TOPIC 't', START OFFSET (1)) FORMAT TEXT");
     server.wait_for("SELECT text FROM x", &["{\"a\": [2]}"]);
@@ -120,10 +121,16 @@ fn psql_describes_what_is_there() {
          CREATE MATERIALIZED VIEW totals AS SELECT count(*) AS n FROM orders;
          CREATE INDEX by_id ON orders (id)",
     );
-    for (command, found) in
-        [("\\d", "totals"), ("\\dt", "orders"), ("\\dv", "big"), ("\\dm", "totals"), ("\\di", "by_id"),
-         ("\\l", "materialize"), ("\\dn", "public"), ("\\d orders", "bigint")]
-    {
+    for (command, found) in [
+        ("\\d", "totals"),
+        ("\\dt", "orders"),
+        ("\\dv", "big"),
+        ("\\dm", "totals"),
+        ("\\di", "by_id"),
+        ("\\l", "materialize"),
+        ("\\dn", "public"),
+        ("\\d orders", "bigint"),
+    ] {
         let out = server.psql(&["-c", command]);
         assert!(out.status.success(), "{command}: {}", text(&out.stderr));
         assert!(text(&out.stdout).contains(found), "{command}: {}", text(&out.stdout));

@@ -13,7 +13,11 @@ struct Kafka {
 }
 
 fn kafka_up(arguments: &[&str]) -> String {
-    let out = Command::new("bash").arg(repository("tests/kafka/kafka-up.sh")).args(arguments).output().expect("bash");
+    let out = Command::new("bash")
+        .arg(repository("tests/kafka/kafka-up.sh"))
+        .args(arguments)
+        .output()
+        .expect("bash");
     assert!(out.status.success(), "{}", text(&out.stderr));
     text(&out.stdout)
 }
@@ -76,7 +80,8 @@ fn the_guide_over_sasl_ssl() {
     assert!(wrong.to_lowercase().contains("certificate"), "{wrong}");
     server.rows(&connection("upstash_kafka_connection", "kafka_password", "SECRET ca"));
     server.rows("VALIDATE CONNECTION upstash_kafka_connection");
-    let missing = server.error("CREATE SOURCE y FROM KAFKA CONNECTION upstash_kafka_connection (TOPIC 'nope') FORMAT BYTES");
+    let missing = server
+        .error("CREATE SOURCE y FROM KAFKA CONNECTION upstash_kafka_connection (TOPIC 'nope') FORMAT BYTES");
     assert!(missing.contains("nope"), "{missing}");
     server.rows(
         "CREATE SOURCE upstash_segment FROM KAFKA CONNECTION upstash_kafka_connection (TOPIC 'segment')

@@ -72,7 +72,8 @@ impl Raw {
 fn misuse_is_answered_as_postgres_does() {
     let server = Server::start(&["--ephemeral"]);
     // Start-up.
-    for packet in [&b"\0\0\0\x03"[..], b"\xff\xff\xff\xff", b"\0\x01\0\0\0\0\0\0", b"GET / HTTP/1.1\r\n\r\n"] {
+    for packet in [&b"\0\0\0\x03"[..], b"\xff\xff\xff\xff", b"\0\x01\0\0\0\0\0\0", b"GET / HTTP/1.1\r\n\r\n"]
+    {
         let mut raw = Raw::open(&server);
         raw.0.write_all(packet).expect("written");
         raw.0.shutdown(std::net::Shutdown::Write).expect("half closed");
@@ -225,7 +226,11 @@ fn prepared_statements_portals_and_copy() {
     copy.write_all(b"100\t\\N\n101\ttab\\there\n").expect("written");
     assert_eq!(copy.finish().expect("done"), 2);
     let mut out = String::new();
-    client.copy_out("COPY (SELECT * FROM t WHERE a >= 100 ORDER BY a) TO STDOUT").expect("begun").read_to_string(&mut out).expect("text");
+    client
+        .copy_out("COPY (SELECT * FROM t WHERE a >= 100 ORDER BY a) TO STDOUT")
+        .expect("begun")
+        .read_to_string(&mut out)
+        .expect("text");
     assert_eq!(out, "100\t\\N\n101\ttab\\there\n");
     let error = client.query("SELECT $1::int4 / 0", &[&1i32]).expect_err("a division by zero");
     assert_eq!(error.code().map(|c| c.code()), Some("22012"));
@@ -237,13 +242,16 @@ fn http_answers_programs_and_no_web_pages() {
     let request = |head: &str, body: &str| {
         let mut stream = TcpStream::connect(&server.http).expect("a connection");
         let length = body.len();
-        write!(stream, "{head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").expect("written");
+        write!(stream, "{head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+            .expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         answer
     };
     let host = format!("Host: {}", server.http);
-    let post = |headers: &str| request(&format!("POST /api/sql HTTP/1.1\r\n{headers}"), "{\"query\": \"SELECT 1 AS a, 'x' AS b\"}");
+    let post = |headers: &str| {
+        request(&format!("POST /api/sql HTTP/1.1\r\n{headers}"), "{\"query\": \"SELECT 1 AS a, 'x' AS b\"}")
+    };
     let json = "Content-Type: application/json";
     assert!(request(&format!("GET /api/readyz HTTP/1.1\r\n{host}"), "").starts_with("HTTP/1.1 200"));
     assert!(request(&format!("GET /metrics HTTP/1.1\r\n{host}"), "").contains("deltamill_ticks_total"));
@@ -279,10 +287,14 @@ fn node_postgres_works() {
     }
     let folder = repository("tests/clients");
     if !folder.join("node_modules/pg").is_dir() {
-        assert!(std::env::var_os("DELTAMILL_REQUIRE").is_none(), "node-postgres is required: npm ci in tests/clients");
+        assert!(
+            std::env::var_os("DELTAMILL_REQUIRE").is_none(),
+            "node-postgres is required: npm ci in tests/clients"
+        );
         return eprintln!("skipped, node-postgres is not installed");
     }
     let server = Server::start(&["--ephemeral"]);
-    let out = Command::new("node").arg(folder.join("pg_client.js")).arg(&server.sql).output().expect("node runs");
+    let out =
+        Command::new("node").arg(folder.join("pg_client.js")).arg(&server.sql).output().expect("node runs");
     assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
 }

@@ -23,7 +23,10 @@ fn check(server: &Server, expected: &[String]) {
 }
 
 fn wait_for_source(server: &Server) {
-    server.wait_for("SELECT status FROM mz_internal.mz_source_statuses WHERE name = 'segment_events'", &["finished"]);
+    server.wait_for(
+        "SELECT status FROM mz_internal.mz_source_statuses WHERE name = 'segment_events'",
+        &["finished"],
+    );
 }
 
 fn run(workers: &str, before: bool, crash: bool) {

@@ -87,7 +87,8 @@ impl Views {
         let Some(user) = e.user.as_deref() else { return };
         match name {
             "Order Completed" => {
-                let r: Revenue = serde_json::from_str(e.properties.expect("properties").get()).expect("revenue");
+                let r: Revenue =
+                    serde_json::from_str(e.properties.expect("properties").get()).expect("revenue");
                 let cents = (r.revenue * 100.0).round() as i64;
                 match self.revenue.get_mut(user) {
                     Some(of_user) => *of_user = (of_user.0 + cents, of_user.1 + 1),

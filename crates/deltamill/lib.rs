@@ -171,14 +171,21 @@ impl Engine {
             offline: config.offline,
             ..coord::Config::default()
         };
-        let coordinator = coord::Coordinator::start(loop_config, Arc::new(coord::WallClock), storage, recovered)
-            .map_err(StartError::Engine)?;
+        let coordinator =
+            coord::Coordinator::start(loop_config, Arc::new(coord::WallClock), storage, recovered)
+                .map_err(StartError::Engine)?;
         let handle = coordinator.handle();
-        let mut engine =
-            Engine { broker, runtime: None, coordinator: Some(coordinator), sql_address: None, http_address: None };
+        let mut engine = Engine {
+            broker,
+            runtime: None,
+            coordinator: Some(coordinator),
+            sql_address: None,
+            http_address: None,
+        };
         if let Some(address) = config.sql_listen {
             let failed = |e| StartError::Listen(address, e);
-            let server = runtime.block_on(serve::pg::PgServer::bind(address, handle.clone())).map_err(failed)?;
+            let server =
+                runtime.block_on(serve::pg::PgServer::bind(address, handle.clone())).map_err(failed)?;
             engine.sql_address = Some(server.local_addr().map_err(failed)?);
             runtime.spawn(server.run());
         }
@@ -277,7 +284,9 @@ impl Session {
                     let desc = rows.desc.clone();
                     Ok(Some(QueryResult { desc, rows: rows.collect().await? }))
                 }
-                Outcome::CopyIn(_) => Err(SqlError::unsupported("COPY FROM STDIN here", "Use the Postgres protocol.")),
+                Outcome::CopyIn(_) => {
+                    Err(SqlError::unsupported("COPY FROM STDIN here", "Use the Postgres protocol."))
+                }
                 Outcome::Done(_) | Outcome::Empty => Ok(None),
             }
         };
@@ -292,7 +301,9 @@ impl Session {
             last = Some(result);
             Ok(())
         })?;
-        last.ok_or_else(|| SqlError::new(repr::error::code::WRONG_OBJECT_TYPE, "the statement returns no rows"))
+        last.ok_or_else(|| {
+            SqlError::new(repr::error::code::WRONG_OBJECT_TYPE, "the statement returns no rows")
+        })
     }
 
     /// Runs a `SUBSCRIBE`; its rows come one by one, as they happen.

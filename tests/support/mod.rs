@@ -199,7 +199,9 @@ pub fn produce(brokers: &str, topic: &str, partitions: i32, messages: &[Vec<u8>]
             let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(message);
             match producer.send(record) {
                 Ok(()) => break,
-                Err((KafkaError::MessageProduction(QueueFull), _)) => drop(producer.poll(Duration::from_millis(10))),
+                Err((KafkaError::MessageProduction(QueueFull), _)) => {
+                    drop(producer.poll(Duration::from_millis(10)))
+                }
                 Err((e, _)) => panic!("{e}"),
             }
         }

@@ -332,6 +332,11 @@ impl Session {
         Ok(Prepared { statement, types, planned: Arc::new(planned), version })
     }
 
+    /// The columns of a cursor: to drivers a cursor is a portal.
+    pub fn cursor_columns(&self, name: &str) -> Option<Arc<RelationDesc>> {
+        self.cursors.get(name).map(|c| c.rows.desc.clone())
+    }
+
     /// The columns that a statement returns in this session: those of a cursor for FETCH.
     pub fn columns(&self, prepared: &Prepared) -> Option<Arc<RelationDesc>> {
         match &prepared.planned.plan {

@@ -66,7 +66,8 @@ impl Apply {
         let done = apply_folder(&mut client, &self.dir, &variables, self.dry_run, self.replace_data)?;
         for line in &done {
             let (action, object) = line.split_once(' ').unwrap_or((line, ""));
-            let fields = [("action", json!(action)), ("object", json!(object)), ("dry_run", json!(self.dry_run))];
+            let fields =
+                [("action", json!(action)), ("object", json!(object)), ("dry_run", json!(self.dry_run))];
             if json { println!("{}", output::json_line("apply", &fields)) } else { println!("{line}") }
         }
         if done.is_empty() && !json {
@@ -100,7 +101,9 @@ impl Target for Client {
     fn run(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, SqlError> {
         let messages = self.simple_query(sql).map_err(|e| client::sql_error(&e))?;
         let row = |m| match m {
-            SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| row.get(i).map(Into::into)).collect()),
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|i| row.get(i).map(Into::into)).collect())
+            }
             _ => None,
         };
         Ok(messages.into_iter().filter_map(row).collect())
@@ -173,7 +176,9 @@ pub(super) fn apply_files(
     let wanted = wanted(files, variables)?;
     let made = made(target, set)?;
     let matches = |w: &Wanted, m: &Made| match &w.name {
-        Some(name) => w.kind == m.kind && (*name == m.item || m.name.replace('"', "").ends_with(&format!(".{name}"))),
+        Some(name) => {
+            w.kind == m.kind && (*name == m.item || m.name.replace('"', "").ends_with(&format!(".{name}")))
+        }
         None => w.kind == m.kind && w.hash == m.hash,
     };
     // What goes: what no file asks for, what has changed, and what uses either.
@@ -185,7 +190,8 @@ pub(super) fn apply_files(
         }
     }
     let direct = gone.clone();
-    let uses = target.run("SELECT object_id, referenced_object_id FROM mz_internal.mz_object_dependencies")?;
+    let uses =
+        target.run("SELECT object_id, referenced_object_id FROM mz_internal.mz_object_dependencies")?;
     loop {
         let before = gone.len();
         for row in &uses {
@@ -203,7 +209,9 @@ pub(super) fn apply_files(
     if let Some(stranger) = gone.iter().find(|id| !known.contains(id) && id.starts_with('u')) {
         return Err(Failure::new(
             1,
-            format!("an object that apply did not make ({stranger}) uses one that would be dropped; drop it first"),
+            format!(
+                "an object that apply did not make ({stranger}) uses one that would be dropped; drop it first"
+            ),
         ));
     }
     let drops: Vec<&Made> = made.iter().rev().filter(|m| gone.contains(&m.id)).collect();
@@ -212,7 +220,10 @@ pub(super) fn apply_files(
     {
         return Err(Failure::new(
             1,
-            format!("{} {} would be dropped with the data it holds; allow it with --replace-data", data.kind, data.name),
+            format!(
+                "{} {} would be dropped with the data it holds; allow it with --replace-data",
+                data.kind, data.name
+            ),
         ));
     }
     let mut done = vec![];
@@ -250,7 +261,11 @@ pub(super) fn apply_files(
             match target.run(&w.statement.text) {
                 Ok(_) => {
                     if !drops.iter().any(|m| matches(w, m)) {
-                        done.push(format!("create {} {}", w.kind.to_lowercase(), w.name.as_deref().unwrap_or("")));
+                        done.push(format!(
+                            "create {} {}",
+                            w.kind.to_lowercase(),
+                            w.name.as_deref().unwrap_or("")
+                        ));
                     }
                 }
                 Err(e) => {
@@ -264,7 +279,9 @@ pub(super) fn apply_files(
         }
         // An unknown name may be one that comes; any other error, or a round without progress, is final.
         let stuck = later.len() == before;
-        if let Some((w, mut e, _)) = errors.into_iter().find(|(_, e, unknown)| stuck || !unknown.contains(&e.code)) {
+        if let Some((w, mut e, _)) =
+            errors.into_iter().find(|(_, e, unknown)| stuck || !unknown.contains(&e.code))
+        {
             e.position = e.position.map(|p| p + w.statement.offset);
             if e.position.is_none() {
                 e.position = Some(w.statement.offset + 1);
@@ -315,7 +332,8 @@ fn wanted(files: &[(String, String)], variables: &Variables) -> Result<Vec<Wante
                     .at(statement.offset + 1);
                 return Err(bad(&e, &source));
             };
-            if let Some(other) = wanted.iter().find(|w| w.name.is_some() && w.name == name && w.kind == kind) {
+            if let Some(other) = wanted.iter().find(|w| w.name.is_some() && w.name == name && w.kind == kind)
+            {
                 let e = SqlError::new(
                     code::DUPLICATE_OBJECT,
                     format!("{} is already in {}", name.unwrap_or_default(), other.file),
@@ -457,9 +475,12 @@ pub(super) fn substitute(text: &str, variables: &Variables) -> Result<String, Sq
                     i += 1;
                 }
                 (None, Some(_)) => {
-                    return Err(SqlError::new(code::UNDEFINED_PARAMETER, format!("variable \"{name}\" is not set"))
-                        .with_hint(format!("Set it with --set {name}=value."))
-                        .at(i + 1));
+                    return Err(SqlError::new(
+                        code::UNDEFINED_PARAMETER,
+                        format!("variable \"{name}\" is not set"),
+                    )
+                    .with_hint(format!("Set it with --set {name}=value."))
+                    .at(i + 1));
                 }
             }
         } else {

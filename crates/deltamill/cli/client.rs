@@ -45,7 +45,8 @@ pub(super) fn sql_error(e: &postgres::Error) -> SqlError {
     let Some(db) = e.as_db_error() else {
         return SqlError::new(repr::error::code::CONNECTION_FAILURE, e.to_string());
     };
-    let code = <[u8; 5]>::try_from(db.code().code().as_bytes()).map_or(repr::error::code::INTERNAL_ERROR, SqlState);
+    let code =
+        <[u8; 5]>::try_from(db.code().code().as_bytes()).map_or(repr::error::code::INTERNAL_ERROR, SqlState);
     let mut error = SqlError::new(code, db.message());
     error.detail = db.detail().map(Into::into);
     error.hint = db.hint().map(Into::into);
@@ -62,7 +63,10 @@ impl Sql {
             (Some(text), _) => ("-c".to_string(), text.clone()),
             (None, Some(path)) if path.as_os_str() != "-" => {
                 let name = path.display().to_string();
-                (name.clone(), std::fs::read_to_string(path).map_err(|e| Failure::new(2, format!("{name}: {e}")))?)
+                (
+                    name.clone(),
+                    std::fs::read_to_string(path).map_err(|e| Failure::new(2, format!("{name}: {e}")))?,
+                )
             }
             _ => {
                 let mut text = String::new();
@@ -109,7 +113,11 @@ fn print(names: &[String], rows: &[Vec<Option<String>>], format: Format, out: &m
         }
         Format::Csv => {
             let quote = |s: &str| {
-                if s.contains([',', '"', '\n', '\r']) { format!("\"{}\"", s.replace('"', "\"\"")) } else { s.into() }
+                if s.contains([',', '"', '\n', '\r']) {
+                    format!("\"{}\"", s.replace('"', "\"\""))
+                } else {
+                    s.into()
+                }
             };
             let line = |cells: Vec<String>| format!("{}\n", cells.join(","));
             out.push_str(&line(names.iter().map(|n| quote(n)).collect()));

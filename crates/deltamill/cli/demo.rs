@@ -52,7 +52,8 @@ impl Demo {
         config.kafka_listen.get_or_insert(any);
         let signals = signal::listen()?;
         let engine = Engine::start(Config { ..config })?;
-        let kafka = engine.kafka_address().ok_or_else(|| Failure::new(3, "the embedded Kafka did not start"))?;
+        let kafka =
+            engine.kafka_address().ok_or_else(|| Failure::new(3, "the embedded Kafka did not start"))?;
         let mut session = engine.session();
         let mut producer = Events::new(kafka, self.seed)?;
         // The topic comes to be with its first message; the source wants it to be there.
@@ -140,7 +141,13 @@ impl Events {
         // What is there from an earlier run goes first. A topic that is not there yet has nothing.
         let marks = producer.client().fetch_watermarks(TOPIC, 0, timeout);
         let stored = marks.map_or(0, |(low, high)| (high - low).max(0) as u64);
-        Ok(Events { producer, events: SegmentEvents::new(Traffic::new(seed)), buffer: vec![], sent: 0, stored })
+        Ok(Events {
+            producer,
+            events: SegmentEvents::new(Traffic::new(seed)),
+            buffer: vec![],
+            sent: 0,
+            stored,
+        })
     }
 
     fn produce(&mut self, n: u64) -> Result<(), Failure> {
@@ -148,12 +155,17 @@ impl Events {
             self.buffer.clear();
             self.events.fill(&mut self.buffer);
             loop {
-                match self.producer.send(BaseRecord::<(), [u8]>::to(TOPIC).partition(0).payload(&self.buffer[..])) {
+                match self
+                    .producer
+                    .send(BaseRecord::<(), [u8]>::to(TOPIC).partition(0).payload(&self.buffer[..]))
+                {
                     Ok(()) => break,
                     Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                         self.producer.poll(Duration::from_millis(10));
                     }
-                    Err((e, _)) => return Err(Failure::new(4, format!("an event could not be produced: {e}"))),
+                    Err((e, _)) => {
+                        return Err(Failure::new(4, format!("an event could not be produced: {e}")));
+                    }
                 }
             }
             self.sent += 1;

@@ -17,9 +17,12 @@ pub(super) fn json_value(datum: Datum<'_>, ty: &ScalarType) -> String {
         _ => repr::text::print(datum, ty, &mut text),
     }
     match datum {
-        Datum::Int16(_) | Datum::Int32(_) | Datum::Int64(_) | Datum::UInt16(_) | Datum::UInt32(_) | Datum::UInt64(_) => {
-            text
-        }
+        Datum::Int16(_)
+        | Datum::Int32(_)
+        | Datum::Int64(_)
+        | Datum::UInt16(_)
+        | Datum::UInt32(_)
+        | Datum::UInt64(_) => text,
         Datum::Float32(x) if x.is_finite() => text,
         Datum::Float64(x) if x.is_finite() => text,
         Datum::Numeric(_) if text.bytes().all(|b| b.is_ascii_digit() || b"-.".contains(&b)) => text,

@@ -26,7 +26,8 @@ pub(crate) struct Run {
 impl Run {
     pub fn run(self, json: bool) -> Result<(), Failure> {
         let name = self.file.display().to_string();
-        let text = std::fs::read_to_string(&self.file).map_err(|e| Failure::new(2, format!("{name}: {e}")))?;
+        let text =
+            std::fs::read_to_string(&self.file).map_err(|e| Failure::new(2, format!("{name}: {e}")))?;
         let text = apply::substitute(&text, &apply::variables(&self.set)?)
             .map_err(|e| Failure::new(1, output::error_text(&e, Some((&name, &text)))))?;
         let engine = Engine::start(Config { workers: 1, ..Config::ephemeral() })?;

@@ -60,7 +60,9 @@ pub(crate) fn loopback_only(address: SocketAddr) -> std::io::Result<()> {
     }
     Err(std::io::Error::new(
         std::io::ErrorKind::PermissionDenied,
-        format!("{address} is not a loopback address, and there is no authentication yet: bind 127.0.0.1 or [::1]"),
+        format!(
+            "{address} is not a loopback address, and there is no authentication yet: bind 127.0.0.1 or [::1]"
+        ),
     ))
 }
 
@@ -76,7 +78,8 @@ async fn metrics(State(handle): State<Handle>) -> String {
 pub(crate) fn local_request(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.contains(']') { host } else { name });
+    let name =
+        host.rsplit_once(':').map_or(host, |(name, port)| if port.contains(']') { host } else { name });
     if !matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
         return Err((StatusCode::FORBIDDEN, "the Host header must name this machine"));
     }
@@ -85,7 +88,8 @@ pub(crate) fn local_request(headers: &HeaderMap) -> Result<(), (StatusCode, &'st
     {
         return Err((StatusCode::FORBIDDEN, "requests of web pages from elsewhere are refused"));
     }
-    let json = text(header::CONTENT_TYPE).is_some_and(|t| t.split(';').next().unwrap_or_default().trim() == "application/json");
+    let json = text(header::CONTENT_TYPE)
+        .is_some_and(|t| t.split(';').next().unwrap_or_default().trim() == "application/json");
     if !json {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"));
     }

@@ -54,7 +54,8 @@ pub(super) async fn sql(State(handle): State<Handle>, headers: HeaderMap, body: 
 }
 
 fn queries(body: &[u8]) -> Result<Vec<Query>, &'static str> {
-    const SHAPE: &str = "the body must be {\"query\": \"…\"} or {\"queries\": [{\"query\": \"…\", \"params\": […]}]}";
+    const SHAPE: &str =
+        "the body must be {\"query\": \"…\"} or {\"queries\": [{\"query\": \"…\", \"params\": […]}]}";
     let body: Value = serde_json::from_slice(body).map_err(|_| SHAPE)?;
     if let Some(text) = body["query"].as_str() {
         return Ok(vec![Query { text: text.into(), parameters: vec![] }]);
@@ -87,7 +88,11 @@ async fn run(
     let mut prepared = session.prepare(statement, vec![]).await?;
     let types = prepared.planned.parameters.clone();
     if types.len() != parameters.len() {
-        let message = format!("request supplied {} parameters, but the statement requires {}", parameters.len(), types.len());
+        let message = format!(
+            "request supplied {} parameters, but the statement requires {}",
+            parameters.len(),
+            types.len()
+        );
         return Err(SqlError::new(code::PROTOCOL_VIOLATION, message));
     }
     let arena = Arena::new();

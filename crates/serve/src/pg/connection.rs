@@ -15,9 +15,15 @@ use coord::{Handle, Outcome, Rows, Session, TransactionStatus};
 use pgwire::messages::PgWireFrontendMessage as Message;
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use pgwire::messages::data::{NoData, ParameterDescription};
-use pgwire::messages::extendedquery::{self as extended, BindComplete, CloseComplete, ParseComplete, PortalSuspended};
-use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus as Status};
-use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
+use pgwire::messages::extendedquery::{
+    self as extended, BindComplete, CloseComplete, ParseComplete, PortalSuspended,
+};
+use pgwire::messages::response::{
+    CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus as Status,
+};
+use pgwire::messages::startup::{
+    Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
+};
 use repr::error::code;
 use repr::{Arena, Datum, RelationDesc, Row, ScalarType, SqlError};
 use sql::plan::CopyFormat;
@@ -124,7 +130,10 @@ pub(super) async fn serve(socket: TcpStream, handle: Handle, cancels: Arc<Cancel
     }
     let get = |name: &str| parameters.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
     let Some(user) = get("user").filter(|u| !u.is_empty()) else {
-        let e = SqlError::new(repr::SqlState::new("28000"), "no PostgreSQL user name specified in startup packet");
+        let e = SqlError::new(
+            repr::SqlState::new("28000"),
+            "no PostgreSQL user name specified in startup packet",
+        );
         return farewell(&mut output, &e).await;
     };
     let not_settings = ["user", "database", "replication", "options"];
@@ -137,15 +146,24 @@ pub(super) async fn serve(socket: TcpStream, handle: Handle, cancels: Arc<Cancel
     let session = handle.session(user, get("database").or(Some("materialize")), &settings);
     let pid = session.number() as i32;
     let (secret, cancelled) = cancels.register(pid);
-    let mut connection =
-        Connection { reader, output, session, statements: HashMap::new(), portals: HashMap::new(), cancelled };
+    let mut connection = Connection {
+        reader,
+        output,
+        session,
+        statements: HashMap::new(),
+        portals: HashMap::new(),
+        cancelled,
+    };
     connection.greet(pid, secret, newer);
     let _ = connection.run().await;
     cancels.remove(pid);
 }
 
 /// Start-up packets, until one says what is wanted.
-async fn start(reader: &mut FrameReader<OwnedReadHalf>, output: &mut Output) -> Result<Option<Startup>, SqlError> {
+async fn start(
+    reader: &mut FrameReader<OwnedReadHalf>,
+    output: &mut Output,
+) -> Result<Option<Startup>, SqlError> {
     loop {
         match reader.startup().await {
             Ok(Startup::Encryption) => {
@@ -373,7 +391,9 @@ impl Connection {
             if rows.is_endless() {
                 self.output.flush().await?;
             }
-            let Some(batch) = interruptible(&mut self.reader, &self.cancelled, rows.next()).await? else { break };
+            let Some(batch) = interruptible(&mut self.reader, &self.cancelled, rows.next()).await? else {
+                break;
+            };
             for row in batch? {
                 count += 1;
                 if binary == 1 {
@@ -412,7 +432,11 @@ impl Connection {
             match self.reader.message().await {
                 Ok(Message::CopyData(chunk)) => {
                     if data.len() + chunk.data.len() > COPY_BYTES {
-                        return Err(SqlError::new(code::PROGRAM_LIMIT_EXCEEDED, "the data of one COPY is too long").into());
+                        return Err(SqlError::new(
+                            code::PROGRAM_LIMIT_EXCEEDED,
+                            "the data of one COPY is too long",
+                        )
+                        .into());
                     }
                     data.extend_from_slice(&chunk.data);
                 }
@@ -423,7 +447,8 @@ impl Connection {
                 }
                 Ok(Message::Flush(_) | Message::Sync(_)) => {}
                 Ok(_) => {
-                    let e = SqlError::new(code::PROTOCOL_VIOLATION, "unexpected message during COPY from stdin");
+                    let e =
+                        SqlError::new(code::PROTOCOL_VIOLATION, "unexpected message during COPY from stdin");
                     return Err(e.into());
                 }
                 Err(FrameError::Bad(e)) => return Err(e.into()),
@@ -431,8 +456,7 @@ impl Connection {
             }
         }
         let session = &mut self.session;
-        let count =
-            interruptible(&mut self.reader, &self.cancelled, session.copy_in(&copy, &data)).await??;
+        let count = interruptible(&mut self.reader, &self.cancelled, session.copy_in(&copy, &data)).await??;
         encode::message(&mut self.output.buffer, &CommandComplete::new(format!("COPY {count}")));
         Ok(())
     }
@@ -470,7 +494,10 @@ impl Connection {
         }
         let mut statements = self.session.parse(&parse.query).await?;
         if statements.len() > 1 {
-            let e = SqlError::new(code::SYNTAX_ERROR, "cannot insert multiple commands into a prepared statement");
+            let e = SqlError::new(
+                code::SYNTAX_ERROR,
+                "cannot insert multiple commands into a prepared statement",
+            );
             return Err(e.into());
         }
         let statement = statements.pop().unwrap_or_else(|| sql::Statement { text: String::new(), offset: 0 });
@@ -518,8 +545,14 @@ impl Connection {
             );
             return Err(SqlError::new(code::PROTOCOL_VIOLATION, message).into());
         }
-        if let Some(bad) = codes.iter().chain(&bind.result_column_format_codes).find(|c| !(0..=1).contains(*c)) {
-            return Err(SqlError::new(code::INVALID_PARAMETER_VALUE, format!("unsupported format code: {bad}")).into());
+        if let Some(bad) =
+            codes.iter().chain(&bind.result_column_format_codes).find(|c| !(0..=1).contains(*c))
+        {
+            return Err(SqlError::new(
+                code::INVALID_PARAMETER_VALUE,
+                format!("unsupported format code: {bad}"),
+            )
+            .into());
         }
         let formats = Formats::new(codes);
         let values = bind.parameters.iter().zip(types).enumerate();
@@ -532,7 +565,8 @@ impl Connection {
             return Err(e.into());
         }
         let formats = Formats::new(bind.result_column_format_codes);
-        self.portals.insert(portal_name, Portal { prepared, parameters, formats, running: None, done: false });
+        self.portals
+            .insert(portal_name, Portal { prepared, parameters, formats, running: None, done: false });
         encode::message(&mut self.output.buffer, &BindComplete::new());
         Ok(())
     }
@@ -546,8 +580,11 @@ impl Connection {
             encode::message(&mut self.output.buffer, &ParameterDescription::new(types));
             (columns, Formats::new(vec![]))
         } else {
-            let portal = self.portals.get(&name).ok_or_else(|| no_portal(&name))?;
-            (self.session.columns(&portal.prepared), portal.formats.clone())
+            match (self.portals.get(&name), self.session.cursor_columns(&name)) {
+                (Some(portal), _) => (self.session.columns(&portal.prepared), portal.formats.clone()),
+                (None, Some(columns)) => (Some(columns), Formats::new(vec![])),
+                (None, None) => return Err(no_portal(&name).into()),
+            }
         };
         match columns {
             Some(desc) => encode::row_description(&mut self.output.buffer, &desc, &formats),
@@ -655,9 +692,34 @@ fn parameter(value: Option<&Bytes>, ty: &ScalarType, binary: bool) -> Result<Row
 fn type_of_oid(oid: u32) -> Option<ScalarType> {
     use ScalarType::*;
     let simple = [
-        Bool, Bytes, PgChar, Name, Int64, Int16, Int32, Text, Oid, Float32, Float64, Date, Time, Interval, Uuid, Jsonb,
-        VarChar { length: None }, Char { length: None }, Numeric { scale: None }, Timestamp { precision: None },
-        TimestampTz { precision: None }, RegClass, RegProc, RegType, UInt16, UInt32, UInt64, MzTimestamp,
+        Bool,
+        Bytes,
+        PgChar,
+        Name,
+        Int64,
+        Int16,
+        Int32,
+        Text,
+        Oid,
+        Float32,
+        Float64,
+        Date,
+        Time,
+        Interval,
+        Uuid,
+        Jsonb,
+        VarChar { length: None },
+        Char { length: None },
+        Numeric { scale: None },
+        Timestamp { precision: None },
+        TimestampTz { precision: None },
+        RegClass,
+        RegProc,
+        RegType,
+        UInt16,
+        UInt32,
+        UInt64,
+        MzTimestamp,
     ];
     if oid == 114 {
         return Some(Jsonb);

@@ -73,7 +73,9 @@ pub(crate) fn size_and_modifier(ty: &ScalarType) -> (i16, i32) {
     match ty {
         ScalarType::Bool | ScalarType::PgChar => (1, -1),
         ScalarType::Int16 | ScalarType::UInt16 => (2, -1),
-        ScalarType::Int32 | ScalarType::UInt32 | ScalarType::Float32 | ScalarType::Date | ScalarType::Oid => (4, -1),
+        ScalarType::Int32 | ScalarType::UInt32 | ScalarType::Float32 | ScalarType::Date | ScalarType::Oid => {
+            (4, -1)
+        }
         ScalarType::RegClass | ScalarType::RegProc | ScalarType::RegType => (4, -1),
         ScalarType::Int64 | ScalarType::UInt64 | ScalarType::Float64 | ScalarType::Time => (8, -1),
         ScalarType::MzTimestamp => (8, -1),

@@ -94,7 +94,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 self.buffer.clear();
                 Ok(Startup::Encryption)
             }
-            80_877_102 if packet.len() >= 8 => Ok(Startup::Cancel { pid: packet.get_i32(), secret: packet.get_i32() }),
+            80_877_102 if packet.len() >= 8 => {
+                Ok(Startup::Cancel { pid: packet.get_i32(), secret: packet.get_i32() })
+            }
             v if v >> 16 == 3 => {
                 let mut walk = Walk(&packet);
                 let mut parameters = vec![];
@@ -110,7 +112,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             v => Err(FrameError::Fatal(SqlError::new(
                 code::FEATURE_NOT_SUPPORTED,
-                format!("unsupported frontend protocol {}.{}: server supports 3.0 to 3.0", v >> 16, v & 0xffff),
+                format!(
+                    "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
+                    v >> 16,
+                    v & 0xffff
+                ),
             ))),
         }
     }
@@ -123,7 +129,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Err(FrameError::Fatal(violation(format!("invalid frontend message type {kind}"))));
         }
         let length = i32::from_be_bytes(self.buffer[1..5].try_into().expect("four bytes"));
-        let Some(body) = usize::try_from(length).ok().and_then(|l| l.checked_sub(4)).filter(|l| *l <= MAX_MESSAGE)
+        let Some(body) =
+            usize::try_from(length).ok().and_then(|l| l.checked_sub(4)).filter(|l| *l <= MAX_MESSAGE)
         else {
             return Err(FrameError::Fatal(violation("invalid message length")));
         };
@@ -233,7 +240,8 @@ impl<'a> Walk<'a> {
 pub(super) fn invalid_utf8(bytes: &[u8], e: std::str::Utf8Error) -> SqlError {
     let at = e.valid_up_to();
     let length = e.error_len().unwrap_or(bytes.len() - at).clamp(1, 4);
-    let shown: Vec<String> = bytes[at..(at + length).min(bytes.len())].iter().map(|b| format!("0x{b:02x}")).collect();
+    let shown: Vec<String> =
+        bytes[at..(at + length).min(bytes.len())].iter().map(|b| format!("0x{b:02x}")).collect();
     SqlError::new(
         code::CHARACTER_NOT_IN_REPERTOIRE,
         format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs what the tests need and passes them all, real Kafka and Postgres drivers included.
+#
+# usage: tests/run.sh        (Debian 12 or newer Ubuntu, with Rust; asks for root by sudo where it is not root)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# Each program with the package that brings it: what is there already is left alone.
+packages=()
+need() { command -v "$1" >/dev/null || packages+=("${@:2}"); }
+need cc build-essential
+need pkg-config pkg-config
+need openssl openssl
+need psql postgresql-client
+need java default-jdk-headless
+need mvn maven
+need node nodejs
+need npm npm
+need python3 python3 python3-pip
+for library in libssl-dev libzstd-dev zlib1g-dev; do
+  dpkg -s "$library" >/dev/null 2>&1 || packages+=("$library")
+done
+if [ ${#packages[@]} -gt 0 ]; then
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}" >/dev/null
+fi
+python3 -c 'import psycopg' 2>/dev/null ||
+  python3 -m pip install --quiet --break-system-packages 'psycopg[binary]' 2>/dev/null ||
+  python3 -m pip install --quiet 'psycopg[binary]'
+[ -d tests/clients/node_modules/pg ] || (cd tests/clients && npm ci --no-audit --no-fund --silent)
+bash tests/kafka/kafka-up.sh fetch
+
+# A skipped test is a failure here.
+export DELTAMILL_REQUIRE=1
+cargo test --workspace --all-targets --no-fail-fast -- --test-threads 2
+cargo test --workspace --doc
