@@ -33,6 +33,7 @@ mod cast;
 mod compare;
 mod format;
 mod jsonb;
+mod jsonpath;
 mod numeric;
 mod pattern;
 mod registry;
