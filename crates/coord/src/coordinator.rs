@@ -354,7 +354,7 @@ pub(crate) struct State {
     view_groups_out: usize,
 
     waiting: Vec<Waiting>,
-    /// Dataflows that are being built: their `as_of`, and from when they need history.
+    /// Dataflows that are being built: up to when and from when they need history.
     installing: HashMap<GlobalId, (Timestamp, Timestamp)>,
     answers: HashMap<u64, PendingAnswer>,
     subscriptions: BTreeMap<GlobalId, Subscription>,
@@ -917,7 +917,9 @@ impl State {
         output: Output,
         resume_after: Option<Timestamp>,
     ) {
-        self.installing.insert(id, (as_of, resume_after.map_or(0, |t| t + 1)));
+        // The dataflow gets the ticks that are sent after it; those before come with its history.
+        let history = if matches!(output, Output::Once(_)) { as_of } else { as_of.max(self.last_tick) };
+        self.installing.insert(id, (history, resume_after.map_or(0, |t| t + 1)));
         let desc = DataflowDesc { id, name: name.into(), plan, as_of, until, output, resume_after };
         self.dataflows.send(dataflow::Command::Install(Box::new(desc)));
     }

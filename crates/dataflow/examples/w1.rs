@@ -32,7 +32,12 @@ fn main() {
     let (sender, responses) = channel();
     let dataflows = Dataflows::start(workers, Box::new(move |r| drop(sender.send(r))));
     let views = plans::views();
-    dataflows.send(Command::CreateCollection { id: plans::SOURCE, typ: plans::source(), append_only: true, origin: None });
+    dataflows.send(Command::CreateCollection {
+        id: plans::SOURCE,
+        typ: plans::source(),
+        append_only: true,
+        origin: None,
+    });
     for (id, name, plan) in &views {
         let typ = plan.typ();
         dataflows.send(Command::CreateCollection { id: *id, typ, append_only: false, origin: None });
@@ -77,14 +82,23 @@ fn main() {
     for (i, (id, name, plan)) in views.iter().enumerate() {
         let mfp = Box::new(Mfp::identity(plan.arity()));
         let peek = i as u64;
-        dataflows.send(Command::Peek { peek, id: *id, time: blocks.len() as u64, keys: None, mfp, limit: None });
+        dataflows.send(Command::Peek {
+            peek,
+            id: *id,
+            time: blocks.len() as u64,
+            keys: None,
+            mfp,
+            limit: None,
+        });
         let answer = loop {
             if let Ok(Response::Peek(_, answer)) = responses.recv() {
                 break answer;
             }
         };
         match answer {
-            Ok(rows) => println!("{name}: {} rows, such as {:?}", rows.len(), rows.iter().take(2).collect::<Vec<_>>()),
+            Ok(rows) => {
+                println!("{name}: {} rows, such as {:?}", rows.len(), rows.iter().take(2).collect::<Vec<_>>())
+            }
             Err(e) => println!("{name}: {e}"),
         }
     }

@@ -76,8 +76,8 @@ struct Reader {
     slots: Vec<usize>,
     /// For its history; built when history comes.
     scans: Option<Vec<ColumnScan>>,
-    /// Times up to this are in the history.
-    as_of: Timestamp,
+    /// Times up to this are in the history, later ones are offered.
+    live_after: Timestamp,
     /// Where times of history before it are moved to.
     floor: Timestamp,
     /// Times of history up to this are left out: the reader has resumed after it.
@@ -106,18 +106,27 @@ impl Hub {
         Hub { append_only, origin, computed: false, slots: vec![], scans: vec![], readers: vec![], upper }
     }
 
-    /// Adds a reader, whose history is yet to come: times up to `as_of`, collapsed to it, or if the reader resumes, what
-    /// came after that, at its own times.
+    /// Adds a reader, whose history is yet to come: times up to `live_after`, those before `as_of` collapsed to it. If the
+    /// reader resumes, only what came after that, at its own times.
     pub fn subscribe(
         &mut self,
         dataflow: GlobalId,
         input: ScanInput,
         as_of: Timestamp,
+        live_after: Timestamp,
         resumed: Option<Timestamp>,
     ) {
         let floor = if resumed.is_some() { 0 } else { as_of };
-        let reader =
-            Reader { dataflow, input, slots: vec![], scans: None, as_of, floor, resumed, hydrated: false };
+        let reader = Reader {
+            dataflow,
+            input,
+            slots: vec![],
+            scans: None,
+            live_after,
+            floor,
+            resumed,
+            hydrated: false,
+        };
         self.readers.push(reader);
     }
 
@@ -165,13 +174,13 @@ impl Hub {
 
     /// Hands new rows (or errors) of one time to all readers.
     pub fn offer(&mut self, time: Timestamp, block: &Arc<RowBlock>, range: Range<usize>, errors: bool) {
-        if range.is_empty() || self.readers.iter().all(|r| time <= r.as_of) {
+        if range.is_empty() || self.readers.iter().all(|r| time <= r.live_after) {
             return;
         }
         let scans = if errors { &mut [][..] } else { &mut self.scans[..] };
         let slots = scan(&self.slots, scans, block, range.clone());
         let batch = Rc::new(ScanBatch { time, errors, slots, block: block.clone(), range });
-        for reader in self.readers.iter_mut().filter(|r| time > r.as_of) {
+        for reader in self.readers.iter_mut().filter(|r| time > r.live_after) {
             reader.input.send_batch(&mut vec![batch.clone()]);
         }
     }
@@ -221,8 +230,7 @@ impl Hub {
 
 impl Reader {
     fn advance(&mut self, upper: Timestamp) {
-        // The history was all there is up to `as_of`.
-        let upper = upper.max(self.as_of.saturating_add(1));
+        let upper = upper.max(self.live_after.saturating_add(1));
         if *self.input.time() < upper {
             self.input.advance_to(upper);
         }

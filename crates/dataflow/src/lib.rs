@@ -50,9 +50,10 @@ pub enum Command {
         origin: Option<(usize, usize)>,
     },
     /// Builds a dataflow. Each stored input that it needs is announced by [`Response::Installed`]… its history comes by
-    /// [`Command::History`], its future by [`Command::Tick`] (all ticks later than `as_of`).
+    /// [`Command::History`], its future by [`Command::Tick`] (the ticks that are sent after the dataflow is installed).
     Install(Box<DataflowDesc>),
-    /// History of one input of one dataflow: blocks of times up to `as_of`, times never falling; shared out among workers.
+    /// History of one input of one dataflow: blocks of times up to its `as_of`, or up to the last tick that was sent before
+    /// the dataflow was installed, if that is later. Shared out among workers.
     History {
         /// The dataflow.
         dataflow: GlobalId,

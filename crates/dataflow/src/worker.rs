@@ -1,6 +1,6 @@
 //! A worker's loop: commands, peeks, one step, and what came out of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::arrangement::{Arrangement, snapshot, too_old};
 use crate::client::{Key, Merger, Message, Tick};
 use crate::hub::{Hub, ScanBatch};
 use crate::output::{News, Outputs, build};
-use crate::render::new_context;
+use crate::render::Context;
 use crate::{Command, DataflowDesc, Output};
 
 /// A dataflow that runs.
@@ -59,10 +59,16 @@ struct Worker<'w> {
     /// Dropped, but still imported by others.
     lingering: Vec<Running>,
     peeks: BTreeMap<u64, Peek>,
+    /// History that is not yet fed: the commands, and of the first one the next block.
+    history: VecDeque<Arc<Command>>,
+    next_block: usize,
     news: News,
     /// All times before have ticked.
     now: Timestamp,
 }
+
+/// How many rows of history are fed before the operators run.
+const HISTORY_ROWS: usize = 1 << 14;
 
 /// Runs a worker until it is told to quit.
 pub(crate) fn serve(timely: &mut Timely, commands: &Receiver<Message>, merger: &Merger) {
@@ -74,6 +80,8 @@ pub(crate) fn serve(timely: &mut Timely, commands: &Receiver<Message>, merger: &
         running: BTreeMap::new(),
         lingering: vec![],
         peeks: BTreeMap::new(),
+        history: VecDeque::new(),
+        next_block: 0,
         news: News::default(),
         now: 0,
     };
@@ -84,15 +92,16 @@ pub(crate) fn serve(timely: &mut Timely, commands: &Receiver<Message>, merger: &
                 Message::Command(command) => {
                     worker.command(&command);
                     // A tick is worked off before the next is taken in.
-                    if matches!(*command, Command::Tick { .. } | Command::History { .. }) {
+                    if matches!(*command, Command::Tick { .. }) {
                         break;
                     }
                 }
             }
         }
+        worker.feed_history();
         worker.report();
         worker.answer_peeks();
-        if commands.is_empty() {
+        if commands.is_empty() && worker.history.is_empty() {
             worker.timely.step_or_park(None);
         } else {
             worker.timely.step();
@@ -109,14 +118,7 @@ impl Worker<'_> {
                 self.hubs.insert(*id, hub);
             }
             Command::Install(desc) => self.install(desc),
-            Command::History { dataflow, input, blocks, done } => {
-                for (time, errors, block) in blocks {
-                    self.history(*dataflow, *input, *time, block, *errors);
-                }
-                if *done {
-                    self.hydrated(*dataflow, *input);
-                }
-            }
+            Command::History { .. } => self.history.push_back(command.clone()),
             Command::Tick { time, blocks } => {
                 for (id, block) in blocks {
                     let share = self.share(block);
@@ -175,11 +177,11 @@ impl Worker<'_> {
             _ => desc.until,
         };
         let first = self.timely.index() == 0;
+        let live_after = self.now.saturating_sub(1);
         let (hubs, arrangements, news) = (&mut self.hubs, &mut self.arrangements, &self.news);
         let (outputs, inputs, imports) =
             self.timely.dataflow_named::<Timestamp, _, _>(&format!("{} {}", desc.id, desc.name), |scope| {
-                let mut context =
-                    new_context(scope, desc.id, desc.as_of, desc.resume_after, first, hubs, arrangements);
+                let mut context = Context::new(scope, desc, live_after, first, hubs, arrangements);
                 let outputs = build(&mut context, desc, news);
                 let inputs: Vec<GlobalId> = context.inputs.keys().copied().collect();
                 let imports: Vec<GlobalId> = context.imports.keys().copied().collect();
@@ -194,7 +196,30 @@ impl Worker<'_> {
         self.running.insert(desc.id, running);
     }
 
-    fn history(
+    /// Feeds some history, not all at once: commands and peeks are served in between.
+    fn feed_history(&mut self) {
+        let mut rows = 0;
+        while rows < HISTORY_ROWS {
+            let Some(command) = self.history.front().cloned() else { return };
+            let Command::History { dataflow, input, blocks, done } = &*command else { return };
+            match blocks.get(self.next_block) {
+                Some((time, errors, block)) => {
+                    self.history_block(*dataflow, *input, *time, block, *errors);
+                    self.next_block += 1;
+                    rows += block.len();
+                }
+                None => {
+                    self.history.pop_front();
+                    self.next_block = 0;
+                    if *done {
+                        self.hydrated(*dataflow, *input);
+                    }
+                }
+            }
+        }
+    }
+
+    fn history_block(
         &mut self,
         dataflow: GlobalId,
         input: GlobalId,

@@ -197,6 +197,24 @@ fn live_ticks_during_hydration_are_not_lost() {
 }
 
 #[test]
+fn a_dataflow_as_of_an_earlier_time_gets_the_ticks_since() {
+    for workers in [1, 2] {
+        let mut h = Harness::new(workers);
+        h.create(id(1), vec![int8(); 2], false);
+        h.tick(&[(id(1), rows(&[&[1, 1]]))]);
+        let as_of = h.tick(&[(id(1), rows(&[&[1, 2]]))]);
+        let next = h.tick(&[(id(1), rows(&[&[2, 5]]))]);
+        h.install_with(id(5), get(1, 2), Output::Subscribe { snapshot: true }, |d| d.as_of = as_of);
+        let last = h.tick(&[(id(1), rows(&[&[3, 7]]))]);
+        h.wait(id(5), last);
+        let mut found = h.changes[&id(5)].rows.clone();
+        found.sort();
+        let one = |t, row: &[i64]| (t, ints(row), 1);
+        assert_eq!(found, [one(as_of, &[1, 1]), one(as_of, &[1, 2]), one(next, &[2, 5]), one(last, &[3, 7])]);
+    }
+}
+
+#[test]
 fn errors_name_their_record_and_heal_when_it_goes() {
     for workers in [1, 2] {
         let mut h = Harness::new(workers);

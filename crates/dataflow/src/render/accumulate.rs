@@ -307,13 +307,7 @@ impl Aggregate {
                     let args = args_of(row.as_ref(), self.order_columns);
                     (0..n).for_each(|_| all.push(args.clone()));
                 }
-                match self.func.0.collect {
-                    Some(collect) => collect(&all, &self.ty),
-                    None => Err(EvalError::new(
-                        code::INTERNAL_ERROR,
-                        format!("aggregate {} has no implementation", self.func.0.id),
-                    )),
-                }
+                self.func.evaluate(&all, &self.ty)
             }
             _ => Err(EvalError::new(code::INTERNAL_ERROR, "an aggregate's state is of another kind")),
         }

@@ -25,6 +25,7 @@ use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::vec::ToStream;
 use timely::dataflow::{Scope, Stream};
 
+use crate::DataflowDesc;
 use crate::arrangement::{Arrangement, KeyedRows, RowArranged};
 use crate::hub::{Hub, ScanBatch, ScanInput};
 use pass::{Collect, Consumer, Pass};
@@ -40,6 +41,8 @@ pub struct Context<'a, 's> {
     pub dataflow: GlobalId,
     /// The time that history is collapsed to.
     pub as_of: Timestamp,
+    /// Ticks up to this were before the dataflow, so they come with the history.
+    pub live_after: Timestamp,
     /// If the view was computed before: up to when.
     pub resumed: Option<Timestamp>,
     /// Whether this is the first worker, which alone has the rows of constants.
@@ -315,7 +318,7 @@ impl<'s> Context<'_, 's> {
             };
             let mut input = ScanInput::new();
             let stream = input.to_stream(self.scope);
-            hub.subscribe(self.dataflow, input, self.as_of, self.resumed);
+            hub.subscribe(self.dataflow, input, self.as_of, self.live_after, self.resumed);
             self.inputs.insert(id, stream);
         }
         let monotonic = self.hubs[&id].append_only;
@@ -409,27 +412,29 @@ pub fn by_key<'s>(
     flow.feed(context, "Arrange by", ByKey { key: key.len(), skip_null, rows: vec![] }).as_collection()
 }
 
-/// Renders a plan over arrangements and stored collections: what a dataflow computes.
-pub fn new_context<'a, 's>(
-    scope: Scope<'s, Timestamp>,
-    dataflow: GlobalId,
-    as_of: Timestamp,
-    resumed: Option<Timestamp>,
-    first_worker: bool,
-    hubs: &'a mut BTreeMap<GlobalId, Hub>,
-    arrangements: &'a mut BTreeMap<GlobalId, Arrangement>,
-) -> Context<'a, 's> {
-    Context {
-        scope,
-        dataflow,
-        as_of,
-        resumed,
-        first_worker,
-        hubs,
-        arrangements,
-        errs: vec![],
-        inputs: BTreeMap::new(),
-        imports: BTreeMap::new(),
-        locals: BTreeMap::new(),
+impl<'a, 's> Context<'a, 's> {
+    /// Before anything is rendered.
+    pub fn new(
+        scope: Scope<'s, Timestamp>,
+        desc: &DataflowDesc,
+        live_after: Timestamp,
+        first_worker: bool,
+        hubs: &'a mut BTreeMap<GlobalId, Hub>,
+        arrangements: &'a mut BTreeMap<GlobalId, Arrangement>,
+    ) -> Context<'a, 's> {
+        Context {
+            scope,
+            dataflow: desc.id,
+            as_of: desc.as_of,
+            live_after: live_after.max(desc.as_of),
+            resumed: desc.resume_after,
+            first_worker,
+            hubs,
+            arrangements,
+            errs: vec![],
+            inputs: BTreeMap::new(),
+            imports: BTreeMap::new(),
+            locals: BTreeMap::new(),
+        }
     }
 }

@@ -100,16 +100,19 @@ pub fn views() -> Vec<(GlobalId, &'static str, RelationExpr)> {
     );
     let a = event().reduce(vec![column(0), minute], vec![count()]);
     let ordered = [equal(column(0), "track"), equal(column(1), "Order Completed"), known(column(2))];
-    let b = event().filter(ordered).reduce(vec![column(2)], vec![aggregate("sum", column(5), NUMERIC), count()]);
+    let b =
+        event().filter(ordered).reduce(vec![column(2)], vec![aggregate("sum", column(5), NUMERIC), count()]);
     let c = event()
         .filter([equal(column(0), "identify")])
         .project([2, 6, 7, 3, 4])
         .top_k(vec![0], vec![order(3, true), order(4, true)], Some(1), 0)
         .project([0, 1, 2]);
-    let d = event()
-        .filter([equal(column(0), "track")])
-        .reduce(vec![column(1)], vec![count()])
-        .top_k(vec![], vec![order(1, true), order(0, false)], Some(10), 0);
+    let d = event().filter([equal(column(0), "track")]).reduce(vec![column(1)], vec![count()]).top_k(
+        vec![],
+        vec![order(1, true), order(0, false)],
+        Some(10),
+        0,
+    );
     let did = |name| aggregate("bool_or", equal(column(1), name), ScalarType::Bool);
     let filtered = |steps: &[usize]| {
         let all = steps.iter().map(|c| column(*c)).collect();
