@@ -12,6 +12,8 @@ use crate::statement::{
 #[derive(Debug)]
 pub(crate) enum Statement {
     Empty,
+    /// Accepted, without effect; the command tag.
+    NoOp(&'static str),
     Query(Query),
     Insert(Box<sqlparser::ast::Insert>),
     Update(Box<sqlparser::ast::Update>),
@@ -79,9 +81,6 @@ pub(crate) struct CreateTable {
     pub options: Vec<WithOption>,
     /// `CREATE TABLE … AS q`.
     pub query: Option<Query>,
-    /// Where `(columns…)` begins and ends.
-    pub from: Location,
-    pub to: Location,
 }
 
 /// `CREATE [DEFAULT] INDEX`.

@@ -652,14 +652,14 @@ impl Planner<'_> {
             }
             Expr::Exists { subquery, negated } => {
                 let plan = self.plan_query(subquery, &ctx.inner())?;
-                let (rel, _) = self.into_relation(plan)?;
+                let (rel, _) = self.relation_of(plan)?;
                 let e = HirScalarExpr::Exists(Box::new(rel));
                 let e = if *negated { hirs::not(e) } else { e };
                 Ok(Ex::known(e, ScalarType::Bool, false))
             }
             Expr::Subquery(query) => {
                 let plan = self.plan_query(query, &ctx.inner())?;
-                let (rel, types) = self.into_relation(plan)?;
+                let (rel, types) = self.relation_of(plan)?;
                 let [ty] = &types[..] else {
                     return Err(self.error(
                         e.span(),
@@ -1098,7 +1098,7 @@ impl Planner<'_> {
     ) -> Result<Ex, SqlError> {
         // (a, b) = (SELECT c, d …): one subquery per column would be evaluated twice, so take its row as a record.
         let plan = self.plan_query(query, &ctx.inner())?;
-        let (rel, types) = self.into_relation(plan)?;
+        let (rel, types) = self.relation_of(plan)?;
         let fields: Vec<_> =
             types.iter().enumerate().map(|(i, t)| (format!("f{}", i + 1), t.clone())).collect();
         let ty = ScalarType::Record(fields);
@@ -1215,7 +1215,7 @@ impl Planner<'_> {
     ) -> Result<Ex, SqlError> {
         let left = self.plan_expr(ctx, left)?;
         let plan = self.plan_query(query, &ctx.inner())?;
-        let (rel, types) = self.into_relation(plan)?;
+        let (rel, types) = self.relation_of(plan)?;
         let wanted = if let Ex::Row(parts) = &left { parts.len() } else { 1 };
         if types.len() != wanted {
             let message = if types.len() > wanted {
@@ -1636,7 +1636,7 @@ impl Planner<'_> {
             };
             (plan.rel, plan.project[0], order, c.1.scalar.clone())
         } else {
-            let (rel, types) = self.into_relation(plan)?;
+            let (rel, types) = self.relation_of(plan)?;
             let [ty] = &types[..] else {
                 return Err(self.error(
                     query.span(),

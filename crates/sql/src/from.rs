@@ -179,7 +179,7 @@ impl Planner<'_> {
             };
             c.ty.nullable |= nulls;
         }
-        let on = hirs::and(predicates);
+        let on = hirs::as_condition(hirs::and(predicates));
         let mut rel = match (kind, right.rel) {
             // A function of the left row needs no join.
             (JoinKind::Inner, HirRelationExpr::FlatMap { input, func, mut args, typ })
@@ -297,7 +297,7 @@ impl Planner<'_> {
                 }
                 let plan = self.plan_query(subquery, &env)?;
                 let mut columns = plan.columns.clone();
-                let (rel, _) = self.into_relation(plan)?;
+                let (rel, _) = self.relation_of(plan)?;
                 let arity = columns.len();
                 let table = match alias {
                     Some(a) => {

@@ -89,7 +89,49 @@ pub(crate) fn is_true(e: &HirScalarExpr) -> bool {
     matches!(e, HirScalarExpr::Literal(Ok(row), _) if matches!(row.iter().next(), Some(Datum::Bool(true))))
 }
 
+/// The same condition where NULL counts as false: what says "unknown" goes, so that `IN (query)` is a plain EXISTS.
+pub(crate) fn as_condition(e: HirScalarExpr) -> HirScalarExpr {
+    match e {
+        HirScalarExpr::And(parts) => and(parts.into_iter().map(as_condition).collect()),
+        HirScalarExpr::Or(parts) => or(parts.into_iter().map(as_condition).collect()),
+        HirScalarExpr::Call { func, mut args, ty } if func.0.id == ids::NOT => match three_valued(&args[0]) {
+            Some((true, decisive, unknown)) => and(vec![not(decisive.clone()), not(unknown.clone())]),
+            Some((false, decisive, _)) => decisive.clone(),
+            None => {
+                let arg = args.remove(0);
+                HirScalarExpr::Call { func, args: vec![arg], ty }
+            }
+        },
+        e => match three_valued(&e) {
+            Some((true, decisive, _)) => decisive.clone(),
+            Some((false, decisive, unknown)) => and(vec![not(decisive.clone()), not(unknown.clone())]),
+            None => e,
+        },
+    }
+}
+
+/// `CASE WHEN decisive THEN value ELSE CASE WHEN unknown THEN NULL ELSE NOT value END END`: value, decisive, unknown.
+fn three_valued(e: &HirScalarExpr) -> Option<(bool, &HirScalarExpr, &HirScalarExpr)> {
+    let constant = |e: &HirScalarExpr| match e {
+        HirScalarExpr::Literal(Ok(row), _) => match row.iter().next() {
+            Some(Datum::Bool(b)) => Some(Some(b)),
+            Some(Datum::Null) => Some(None),
+            _ => None,
+        },
+        _ => None,
+    };
+    let HirScalarExpr::If { cond: decisive, then, els } = e else { return None };
+    let HirScalarExpr::If { cond: unknown, then: null, els: rest } = &**els else { return None };
+    let value = constant(then)??;
+    (constant(null) == Some(None) && constant(rest) == Some(Some(!value))).then_some((
+        value,
+        &**decisive,
+        &**unknown,
+    ))
+}
+
 pub(crate) fn filter(input: HirRelationExpr, predicates: Vec<HirScalarExpr>) -> HirRelationExpr {
+    let predicates = predicates.into_iter().map(as_condition).collect();
     let predicates: Vec<HirScalarExpr> = match and(predicates) {
         HirScalarExpr::And(parts) => parts,
         one if is_true(&one) => return input,

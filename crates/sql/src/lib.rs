@@ -11,6 +11,7 @@ pub mod catalog;
 mod dialect;
 mod expr;
 mod from;
+mod hir_text;
 mod hirs;
 mod parse;
 pub mod plan;
@@ -60,7 +61,23 @@ pub fn plan(
     let ast = parse::parse(&text)?;
     let planner = planner::Planner::new(catalog, &text, parameters);
     let plan = statement::plan(&planner, ast)?;
-    Ok(Planned { plan, parameters: vec![], columns: None, notices: planner.take_notices() })
+    let parameters = planner.parameter_types()?;
+    Ok(Planned { columns: columns(&plan), plan, parameters, notices: planner.take_notices() })
+}
+
+/// What comes back, as far as the plan alone says it: a cursor's columns only the session knows.
+fn columns(plan: &Plan) -> Option<RelationDesc> {
+    let text = |names: &[&str]| {
+        Some(RelationDesc::new(names.iter().map(|n| (*n, ScalarType::Text.nullable(false)))))
+    };
+    match plan {
+        Plan::Select(select) => Some(select.desc.clone()),
+        Plan::Insert { returning: Some((_, desc)), .. } => Some(desc.clone()),
+        Plan::ShowVariable(name) => text(&[name]),
+        Plan::ShowAllVariables => text(&["name", "setting", "description"]),
+        Plan::Explain(_) => text(&["Optimized Plan"]),
+        _ => None,
+    }
 }
 
 /// A plan and what a client is told about it before it runs.

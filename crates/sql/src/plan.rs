@@ -442,6 +442,7 @@ pub const RAW_SELF: GlobalId = GlobalId::Transient(u64::MAX);
 
 /// Where records come from.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one a source")]
 pub enum SourceFrom {
     /// A topic, over a connection of the catalog or one given in place.
     Kafka {

@@ -357,12 +357,12 @@ impl<'a> Planner<'a> {
         self.type_by_name(&name, &modifiers)
     }
 
-    fn type_by_name(&self, name: &str, modifiers: &Vec<i64>) -> Result<ScalarType, SqlError> {
+    fn type_by_name(&self, name: &str, modifiers: &[i64]) -> Result<ScalarType, SqlError> {
         if let Some(element) = name.strip_suffix(" list") {
-            return Ok(ScalarType::List(Box::new(self.type_by_name(element, &vec![])?)));
+            return Ok(ScalarType::List(Box::new(self.type_by_name(element, &[])?)));
         }
         if let Some(value) = name.strip_prefix("map[text=>").and_then(|n| n.strip_suffix(']')) {
-            return Ok(ScalarType::Map(Box::new(self.type_by_name(value, &vec![])?)));
+            return Ok(ScalarType::Map(Box::new(self.type_by_name(value, &[])?)));
         }
         resolve::type_by_name(name, modifiers).ok_or_else(|| unknown_type(name))
     }
@@ -406,7 +406,7 @@ impl<'a> Planner<'a> {
         }
         let plan = self.plan_query(&query.body, &Default::default())?;
         let desc = RelationDesc::new(plan.columns.clone());
-        Ok((self.into_relation(plan)?.0, desc))
+        Ok((self.relation_of(plan)?.0, desc))
     }
 
     /// Plans a query that is to be maintained (subscribed to): decorrelated and optimized, with its columns.
@@ -416,7 +416,7 @@ impl<'a> Planner<'a> {
     ) -> Result<(RelationExpr, RelationDesc), SqlError> {
         let plan = self.plan_query(&query.body, &Default::default())?;
         let desc = RelationDesc::new(plan.columns.clone());
-        let (rel, _) = self.into_relation(plan)?;
+        let (rel, _) = self.relation_of(plan)?;
         self.check_maintained(&rel, "the query")?;
         Ok((crate::query::lower(rel)?, desc))
     }

@@ -170,7 +170,7 @@ impl Planner<'_> {
                 }
                 let plan = self.plan_query(&cte.query, &env)?;
                 let mut columns = plan.columns.clone();
-                let (rel, _) = self.into_relation(plan)?;
+                let (rel, _) = self.relation_of(plan)?;
                 self.rename_columns(&name, &cte.alias, &mut columns)?;
                 let id = self.fresh_local();
                 lets.push((id, rel));
@@ -203,10 +203,8 @@ impl Planner<'_> {
                 "Use WITH MUTUALLY RECURSIVE name (column type, …) AS (…), which says the types of its columns.",
             ));
         };
-        let limit = match limit.trim().split_once(' ') {
-            Some((kind, n)) => Some((n.trim().parse::<u64>().unwrap_or(0), kind == "error")),
-            None => None,
-        };
+        let limit = limit.trim().split_once(' ');
+        let limit = limit.map(|(kind, n)| (n.trim().parse::<u64>().unwrap_or(0), kind == "error"));
         let mut env = env.clone();
         let mut declared = vec![];
         for cte in &with.cte_tables {
@@ -226,7 +224,7 @@ impl Planner<'_> {
         for (cte, (id, columns)) in with.cte_tables.iter().zip(declared) {
             let types: Vec<_> = columns.iter().map(|c| Some(c.1.scalar.clone())).collect();
             let plan = self.plan_query_into(&cte.query, &env, &types)?;
-            let (rel, found) = self.into_relation(plan)?;
+            let (rel, found) = self.relation_of(plan)?;
             if found.len() != columns.len() {
                 let message = format!(
                     "recursive query \"{}\" declares {} columns and has {}",
@@ -351,7 +349,7 @@ impl Planner<'_> {
     }
 
     /// The visible columns alone; limits are applied, order is not kept.
-    pub fn into_relation(&self, plan: QueryPlan) -> Result<(HirRelationExpr, Vec<ColumnType>), SqlError> {
+    pub fn relation_of(&self, plan: QueryPlan) -> Result<(HirRelationExpr, Vec<ColumnType>), SqlError> {
         if plan.limit_expr.is_some() || plan.offset_expr.is_some() {
             return Err(SqlError::unsupported(
                 "a parameter in LIMIT or OFFSET of a subquery",
@@ -406,7 +404,7 @@ impl Planner<'_> {
                 }
                 let plan = self.plan_query(q, env)?;
                 let columns = plan.columns.clone();
-                let (rel, _) = self.into_relation(plan)?;
+                let (rel, _) = self.relation_of(plan)?;
                 Ok(Body::Planned { rel, columns })
             }
             SetExpr::SetOperation { left, op, set_quantifier, right } => {

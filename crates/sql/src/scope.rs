@@ -266,11 +266,7 @@ fn with_near_column(error: SqlError, own: &Scope, env: &Env, table: Option<&str>
 
 /// The nearest of the names, if one is near.
 pub(crate) fn near(name: &str, names: impl IntoIterator<Item = String>) -> Option<String> {
-    let most = match name.chars().count() {
-        0..=2 => 1,
-        3..=5 => 2,
-        _ => 3,
-    };
+    let most = (name.chars().count() / 3).clamp(1, 3);
     let mut best: Option<(usize, String)> = None;
     for candidate in names {
         let d = distance(&name.to_lowercase(), &candidate.to_lowercase());

@@ -14,6 +14,7 @@ use crate::planner::Planner;
 
 /// A statement of the family.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one a statement")]
 pub(crate) enum Statement {
     Query { query: Query, options: Vec<WithOption> },
     Subscribe { subscribe: subscribe::Statement, options: Vec<WithOption> },

@@ -1,12 +1,18 @@
 //! `EXPLAIN`.
 
-use repr::SqlError;
+use plan::hir::HirRelationExpr;
+use repr::{GlobalId, SqlError};
 use sqlparser::tokenizer::Token;
 
-use crate::ast::{Explain, ExplainStage, Explained};
+use super::names::kind_name;
+use crate::ast::{self, Explain, ExplainStage, Explained};
+use crate::catalog::ItemKind;
 use crate::parse::Heads;
-use crate::plan::Plan;
+use crate::plan::{CreateItem, Plan};
 use crate::planner::Planner;
+use crate::query::QueryPlan;
+use crate::scope::Env;
+use crate::text::Text;
 
 /// Behind `EXPLAIN`.
 pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Explain, SqlError> {
@@ -47,6 +53,109 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Explain, SqlError> {
     Ok(Explain { stage, of })
 }
 
-pub(crate) fn plan(_planner: &Planner<'_>, _statement: Explain) -> Result<Plan, SqlError> {
-    Err(SqlError::internal("not yet"))
+pub(crate) fn plan(planner: &Planner<'_>, s: Explain) -> Result<Plan, SqlError> {
+    let stage = s.stage;
+    let named = |name: &sqlparser::ast::ObjectName, kind: ItemKind| -> Result<String, SqlError> {
+        let item = planner.resolve_kind(name, kind, kind_name(kind))?;
+        explain_create(planner, stage, &item.create_sql)
+    };
+    let text = match s.of {
+        Explained::View(name) => named(&name, ItemKind::View)?,
+        Explained::MaterializedView(name) => named(&name, ItemKind::MaterializedView)?,
+        Explained::Index(name) => named(&name, ItemKind::Index)?,
+        Explained::Statement(statement) => match *statement {
+            ast::Statement::Query(query) => {
+                let plan = planner.plan_query(&query.body, &Env::default())?;
+                let finishing = finishing(&plan);
+                format!("{finishing}{}", relation(planner, stage, plan.rel)?)
+            }
+            ast::Statement::CreateView(view) => create_view(planner, stage, view)?,
+            _ => {
+                return Err(crate::plan::unsupported(
+                    "EXPLAIN of this statement",
+                    "Explain the query in it.",
+                ));
+            }
+        },
+    };
+    Ok(Plan::Explain(text))
+}
+
+/// The plan of an object, from the statement that made it.
+fn explain_create(planner: &Planner<'_>, stage: ExplainStage, create_sql: &str) -> Result<String, SqlError> {
+    let text = Text::new(create_sql, 0);
+    let inner = Planner::new(planner.catalog, &text, &[]);
+    match crate::parse::parse(&text)? {
+        ast::Statement::CreateView(view) => create_view(&inner, stage, view),
+        ast::Statement::CreateIndex(index) => {
+            let on = inner.resolve(&index.on)?;
+            relation(planner, stage, inner.get(on)?)
+        }
+        _ => Err(SqlError::internal("views and indexes have plans")),
+    }
+}
+
+/// The plan that a view would have.
+fn create_view(
+    planner: &Planner<'_>,
+    stage: ExplainStage,
+    view: ast::CreateView,
+) -> Result<String, SqlError> {
+    match super::view::plan(planner, view)? {
+        Plan::Create(create) => match create.item {
+            CreateItem::View { hir } | CreateItem::MaterializedView { hir, .. } => {
+                relation(planner, stage, hir)
+            }
+            _ => Err(SqlError::internal("a view is planned as a view")),
+        },
+        _ => Err(SqlError::internal("a view is planned as a view")),
+    }
+}
+
+/// What happens after the plan, if anything does.
+fn finishing(plan: &QueryPlan) -> String {
+    let mut parts = vec![];
+    if !plan.order_by.is_empty() {
+        let order: Vec<String> = plan
+            .order_by
+            .iter()
+            .map(|o| {
+                let nulls = if o.nulls_first { "first" } else { "last" };
+                format!("#{} {} nulls {nulls}", o.column, if o.desc { "desc" } else { "asc" })
+            })
+            .collect();
+        parts.push(format!("order_by=[{}]", order.join(", ")));
+    }
+    match (plan.limit, &plan.limit_expr) {
+        (Some(n), _) => parts.push(format!("limit={n}")),
+        (None, Some(_)) => parts.push("limit=?".into()),
+        (None, None) => {}
+    }
+    if plan.offset > 0 {
+        parts.push(format!("offset={}", plan.offset));
+    }
+    if parts.is_empty() && plan.project.iter().copied().eq(0..plan.arity) {
+        return String::new();
+    }
+    let output: Vec<String> = plan.project.iter().map(|c| format!("#{c}")).collect();
+    parts.push(format!("output=[{}]", output.join(", ")));
+    format!("Finish {}\n", parts.join(" "))
+}
+
+fn relation(planner: &Planner<'_>, stage: ExplainStage, rel: HirRelationExpr) -> Result<String, SqlError> {
+    let item = |id: GlobalId| planner.catalog.item_by_id(id);
+    let name = |id: GlobalId| item(id).map_or_else(|| id.to_string(), |i| i.name.to_string());
+    let columns = |id: GlobalId| {
+        let desc = item(id).and_then(|i| i.desc.as_ref());
+        desc.map_or_else(Vec::new, |d| d.columns.iter().map(|c| c.name.clone()).collect())
+    };
+    Ok(match stage {
+        ExplainStage::Raw => crate::hir_text::explain(&rel, &name),
+        ExplainStage::Decorrelated => {
+            plan::explain::explain(&plan::decorrelate::decorrelate(rel)?, &name, &columns)
+        }
+        ExplainStage::Optimized | ExplainStage::Physical => {
+            plan::explain::explain(&crate::query::lower(rel)?, &name, &columns)
+        }
+    })
 }

@@ -26,6 +26,7 @@ pub(crate) mod view;
 pub(crate) mod write;
 
 use repr::SqlError;
+use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::Token;
 
 use crate::ast::Statement;
@@ -45,7 +46,8 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
     if p.at_end() {
         return Ok(Statement::Empty);
     }
-    if *p.peek() == Token::LParen || ["select", "with", "values", "table"].iter().any(|w| p.is(w)) {
+    let with = matches!(p.peek(), Token::Word(w) if w.keyword == Keyword::WITH);
+    if with || *p.peek() == Token::LParen || ["select", "values", "table"].iter().any(|w| p.is(w)) {
         return Ok(Statement::Query(p.query()?));
     }
     if p.word("create") {
@@ -92,6 +94,33 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
     }
     if ["grant", "revoke", "reassign"].iter().any(|w| p.is(w)) {
         return Ok(Statement::Database(database::parse_grant(p)?));
+    }
+    for (word, instead) in [
+        ("savepoint", "Transactions here have no parts: leave it out."),
+        ("release", "Transactions here have no parts: leave it out."),
+        ("truncate", "Use DELETE FROM."),
+        ("refresh", "Materialized views are always up to date here."),
+        ("listen", "Use SUBSCRIBE."),
+        ("notify", "Use SUBSCRIBE."),
+        ("lock", "Reads here are consistent without locks."),
+        ("merge", "Use INSERT, UPDATE and DELETE."),
+        ("call", "Use SELECT."),
+        ("do", "Run the statements one by one."),
+        ("import", ""),
+    ] {
+        if p.is(word) {
+            return Err(crate::plan::unsupported(&word.to_uppercase(), instead));
+        }
+    }
+    for (word, tag) in
+        [("unlisten", "UNLISTEN"), ("vacuum", "VACUUM"), ("analyze", "ANALYZE"), ("checkpoint", "CHECKPOINT")]
+    {
+        if p.word(word) {
+            while !p.at_end() {
+                p.next();
+            }
+            return Ok(Statement::NoOp(tag));
+        }
     }
     Err(p.error("a statement"))
 }
@@ -152,6 +181,7 @@ fn create(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
 pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {
     match statement {
         Statement::Empty => Ok(Plan::Empty),
+        Statement::NoOp(tag) => Ok(Plan::NoOp(tag)),
         Statement::Query(query) => Ok(Plan::Select(planner.plan_select(&query)?)),
         Statement::Insert(s) => write::plan_insert(planner, *s),
         Statement::Update(s) => write::plan_update(planner, *s),

@@ -160,6 +160,7 @@ fn objects(
         ]);
         return Ok(rows_plan(desc, rows, false));
     }
+    #[allow(clippy::type_complexity, reason = "columns, and rows of cells")]
     let fixed: Option<(&[(&str, bool)], Vec<Vec<Option<String>>>)> = match kind {
         "schemas" => {
             let catalog = planner.catalog;

@@ -27,6 +27,7 @@ pub(crate) struct Subscribe {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one a statement")]
 enum Of {
     Name(ObjectName),
     Query(Query),

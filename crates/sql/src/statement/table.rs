@@ -1,19 +1,20 @@
 //! `CREATE TABLE`.
 
-use repr::SqlError;
+use repr::error::code;
+use repr::{RelationDesc, ScalarType, SqlError};
+use sqlparser::ast::{ColumnOption, Spanned};
 use sqlparser::tokenizer::Token;
 
 use super::CreateModifiers;
 use crate::ast::CreateTable;
-use crate::parse::Heads;
-use crate::plan::Plan;
-use crate::planner::Planner;
+use crate::parse::{Heads, fold, quote};
+use crate::plan::{CreateItem, CreatePlan, Plan};
+use crate::planner::{Planner, full_name};
 
 /// Behind `TABLE`.
 pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<CreateTable, SqlError> {
     let if_not_exists = p.if_not_exists();
     let name = p.object_name()?;
-    let from = p.here();
     let mut columns = vec![];
     let mut query = None;
     if p.word("as") {
@@ -31,11 +32,88 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Cre
         }
         columns = cols;
     }
-    let to = p.behind();
     let options = p.with_options()?;
-    Ok(CreateTable { name, columns, temporary: modifiers.temporary, if_not_exists, options, query, from, to })
+    Ok(CreateTable { name, columns, temporary: modifiers.temporary, if_not_exists, options, query })
 }
 
-pub(crate) fn plan(_planner: &Planner<'_>, _statement: CreateTable) -> Result<Plan, SqlError> {
-    Err(SqlError::internal("not yet"))
+pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlError> {
+    planner.forbid_parameters();
+    if let Some(query) = &s.query {
+        let instead = "Use CREATE MATERIALIZED VIEW, or CREATE TABLE and INSERT … SELECT.";
+        return Err(planner.unsupported(query.body.span(), "CREATE TABLE AS", instead));
+    }
+    let name = planner.new_name(&s.name, s.temporary)?;
+    for o in &s.options {
+        planner.no_effect(&format!("WITH ({})", o.name));
+    }
+    let mut columns = vec![];
+    let mut defaults = vec![];
+    let mut texts = vec![];
+    for c in &s.columns {
+        let column = fold(&c.name);
+        if columns.iter().any(|(n, _)| *n == column) {
+            let message = format!("column \"{column}\" specified more than once");
+            return Err(planner.error(c.name.span, code::DUPLICATE_COLUMN, message));
+        }
+        let ty = planner.data_type(&c.data_type).map_err(|e| planner.text.at(c.name.span, e))?;
+        let mut nullable = true;
+        let mut default = None;
+        for o in &c.options {
+            match &o.option {
+                ColumnOption::Null => {}
+                ColumnOption::NotNull => nullable = false,
+                ColumnOption::Default(e) => {
+                    // Checked now, planned again at each INSERT.
+                    planner
+                        .plan_constant_of(e, &ty, "DEFAULT expressions")
+                        .map_err(|error| super::write::assignment_error(error, &column, &ty))?;
+                    default = Some(e.to_string());
+                }
+                ColumnOption::PrimaryKey(_) | ColumnOption::Unique(_) => {
+                    let instead =
+                        "Uniqueness is not enforced here: leave it out, or use DISTINCT ON in a view.";
+                    return Err(planner.unsupported(c.name.span, "PRIMARY KEY or UNIQUE", instead));
+                }
+                ColumnOption::Collation(_) => {}
+                other => {
+                    let instead = "NOT NULL and DEFAULT are supported.";
+                    return Err(planner.unsupported(
+                        c.name.span,
+                        &format!("the column option {other}"),
+                        instead,
+                    ));
+                }
+            }
+        }
+        let mut text = format!("{} {}", quote(&column), type_text(&ty));
+        if !nullable {
+            text.push_str(" NOT NULL");
+        }
+        if let Some(d) = &default {
+            text.push_str(&format!(" DEFAULT {d}"));
+        }
+        texts.push(text);
+        columns.push((column, ty.nullable(nullable)));
+        defaults.push(default);
+    }
+    let temporary = if s.temporary { "TEMPORARY " } else { "" };
+    let create_sql = format!("CREATE {temporary}TABLE {} ({})", full_name(&name), texts.join(", "));
+    Ok(Plan::Create(Box::new(CreatePlan {
+        name,
+        create_sql,
+        replace: None,
+        if_not_exists: s.if_not_exists,
+        temporary: s.temporary,
+        uses: planner.uses(),
+        desc: Some(RelationDesc::new(columns)),
+        item: CreateItem::Table { defaults },
+    })))
+}
+
+/// A type as text that reads back as the same type.
+pub(crate) fn type_text(ty: &ScalarType) -> String {
+    match ty {
+        ScalarType::Numeric { scale: Some(s) } => format!("numeric(38, {s})"),
+        other => other.to_string(),
+    }
 }

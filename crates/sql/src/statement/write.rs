@@ -1,12 +1,26 @@
 //! `INSERT`, `UPDATE`, `DELETE`.
 
-use repr::SqlError;
-use sqlparser::ast::{Delete, Insert, Statement as Sql, Update};
+use std::rc::Rc;
 
+use plan::func::resolve::CastContext;
+use plan::hir::{HirRelationExpr, HirScalarExpr};
+use repr::error::code;
+use repr::{ColumnType, Datum, GlobalId, RelationDesc, ScalarType, SqlError};
+use sqlparser::ast::{
+    self as sp, AssignmentTarget, Delete, Expr, FromTable, Insert, SetExpr, Spanned, Statement as Sql,
+    TableFactor, TableObject, Update,
+};
+
+use super::names::kind_name;
 use crate::ast::Statement;
-use crate::parse::Heads;
-use crate::plan::Plan;
+use crate::catalog::{CatalogItem, ItemKind};
+use crate::expr::{Ctx, Ex, strip};
+use crate::hirs;
+use crate::parse::{Heads, fold};
+use crate::plan::{Finishing, Plan, SelectPlan};
 use crate::planner::Planner;
+use crate::scope::{Env, Scope, ScopeTable, near};
+use crate::text::Text;
 
 /// From the first word.
 pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
@@ -28,14 +42,355 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
     }
 }
 
-pub(crate) fn plan_insert(_planner: &Planner<'_>, _statement: Insert) -> Result<Plan, SqlError> {
-    Err(SqlError::internal("not yet"))
+/// The table that is written to.
+fn table<'a>(planner: &Planner<'a>, name: &sp::ObjectName, verb: &str) -> Result<&'a CatalogItem, SqlError> {
+    let item = planner.resolve(name)?;
+    if item.kind != ItemKind::Table {
+        let message = format!("cannot {verb} {} \"{}\"", kind_name(item.kind), item.name.item);
+        return Err(planner.error(name.span(), code::WRONG_OBJECT_TYPE, message));
+    }
+    if !matches!(item.id, GlobalId::User(_)) {
+        let message = format!("permission denied for table {}", item.name.item);
+        return Err(planner.error(name.span(), code::INSUFFICIENT_PRIVILEGE, message));
+    }
+    Ok(item)
 }
 
-pub(crate) fn plan_update(_planner: &Planner<'_>, _statement: Update) -> Result<Plan, SqlError> {
-    Err(SqlError::internal("not yet"))
+/// The table's columns under its alias.
+fn table_scope(item: &CatalogItem, alias: Option<&sp::Ident>) -> Scope {
+    let columns = desc_of(item).columns.iter().map(|c| (c.name.clone(), c.ty.clone())).collect::<Vec<_>>();
+    let table = match alias {
+        Some(a) => ScopeTable { alias: fold(a), schema: None, scalar: false },
+        None => ScopeTable {
+            alias: item.name.item.clone(),
+            schema: Some((item.name.database.clone(), item.name.schema.clone())),
+            scalar: false,
+        },
+    };
+    Scope::of(table, columns)
 }
 
-pub(crate) fn plan_delete(_planner: &Planner<'_>, _statement: Delete) -> Result<Plan, SqlError> {
-    Err(SqlError::internal("not yet"))
+fn desc_of(item: &CatalogItem) -> &RelationDesc {
+    item.desc.as_ref().expect("a table has columns")
+}
+
+/// Storing a value of another type says which column.
+pub(crate) fn assignment_error(error: SqlError, column: &str, ty: &ScalarType) -> SqlError {
+    let found = error.message.strip_prefix("cannot cast type ").and_then(|m| m.split_once(" to "));
+    match found {
+        Some((from, _)) if error.code == code::DATATYPE_MISMATCH => SqlError {
+            message: format!("column \"{column}\" is of type {} but expression is of type {from}", ty.name()),
+            ..error
+        }
+        .with_hint("You will need to rewrite or cast the expression."),
+        _ => error,
+    }
+}
+
+/// A column's default, or NULL.
+fn default(planner: &Planner<'_>, item: &CatalogItem, column: usize) -> Result<HirScalarExpr, SqlError> {
+    let ty = &desc_of(item).columns[column].ty.scalar;
+    let Some(text) = item.defaults.get(column).and_then(Option::as_ref) else {
+        return Ok(hirs::literal(Datum::Null, ty.clone()));
+    };
+    let text = Text::new(text, 0);
+    let e = crate::parse::parse_expr(&text)?;
+    Planner::new(planner.catalog, &text, &[]).plan_constant_of(&e, ty, "DEFAULT expressions")
+}
+
+fn is_default(e: &Expr) -> bool {
+    matches!(e, Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"))
+}
+
+fn column_of(planner: &Planner<'_>, item: &CatalogItem, name: &sp::ObjectName) -> Result<usize, SqlError> {
+    let column = planner.parts(name)?.pop().unwrap_or_default();
+    let desc = desc_of(item);
+    desc.columns.iter().position(|c| c.name == column).ok_or_else(|| {
+        let message = format!("column \"{column}\" of relation \"{}\" does not exist", item.name.item);
+        let error = planner.error(name.span(), code::UNDEFINED_COLUMN, message);
+        match near(&column, desc.columns.iter().map(|c| c.name.clone())) {
+            Some(n) => error.with_hint(format!("Perhaps you meant the column \"{n}\".")),
+            None => error,
+        }
+    })
+}
+
+pub(crate) fn plan_insert(planner: &Planner<'_>, s: Insert) -> Result<Plan, SqlError> {
+    let TableObject::TableName(name) = &s.table else {
+        return Err(crate::plan::unsupported("INSERT into a function or query", "Name a table."));
+    };
+    if s.on.is_some() {
+        let instead = "Rows are a multiset here: use DISTINCT ON in a view, or UPDATE.";
+        return Err(planner.unsupported(name.span(), "ON CONFLICT", instead));
+    }
+    if s.or.is_some() || s.overwrite || s.replace_into || !s.assignments.is_empty() || s.partitioned.is_some()
+    {
+        return Err(planner.unsupported(name.span(), "this form of INSERT", "Use INSERT INTO t (columns) …"));
+    }
+    let item = table(planner, name, "insert into")?;
+    let desc = desc_of(item);
+    let mut targets = vec![];
+    for c in &s.columns {
+        let i = column_of(planner, item, c)?;
+        if targets.contains(&i) {
+            let message = format!("column \"{}\" specified more than once", desc.columns[i].name);
+            return Err(planner.error(c.span(), code::DUPLICATE_COLUMN, message));
+        }
+        targets.push(i);
+    }
+    let all = s.columns.is_empty();
+    if all {
+        targets = (0..desc.arity()).collect();
+    }
+    let (rel, found) = match &s.source {
+        None => (hirs::unit(), vec![]),
+        Some(source) => insert_source(planner, item, &targets, source)?,
+    };
+    // Without a list of columns the first ones are meant, as many as there are values.
+    if s.source.is_none() {
+        targets.clear();
+    } else if found.len() > targets.len() {
+        let message = "INSERT has more expressions than target columns";
+        return Err(planner.error(name.span(), code::SYNTAX_ERROR, message));
+    } else if found.len() < targets.len() {
+        if !all {
+            let message = "INSERT has more target columns than expressions";
+            return Err(planner.error(s.columns[found.len()].span(), code::SYNTAX_ERROR, message));
+        }
+        targets.truncate(found.len());
+    }
+    let arity = found.len();
+    let mut scalars = vec![];
+    let mut places = vec![];
+    for (i, column) in desc.columns.iter().enumerate() {
+        let ty = &column.ty.scalar;
+        let e = match targets.iter().position(|t| *t == i) {
+            Some(p) if found[p].scalar == *ty => {
+                places.push(p);
+                continue;
+            }
+            Some(p) => {
+                let ex = Ex::Known(hirs::column(p), found[p].clone());
+                let cast = planner.coerce(ex, ty, CastContext::Assignment);
+                cast.map_err(|e| planner.text.at(name.span(), assignment_error(e, &column.name, ty)))?.0
+            }
+            None => default(planner, item, i)?,
+        };
+        places.push(arity + scalars.len());
+        scalars.push(e);
+    }
+    let width = arity + scalars.len();
+    let rel = hirs::project(hirs::map(rel, scalars), places, width);
+    let returning = match &s.returning {
+        None => None,
+        Some(items) => {
+            let scope = Rc::new(table_scope(item, s.table_alias.as_ref().map(|a| &a.alias)));
+            let env = Env::default();
+            let ctx = Ctx::plain(&scope, &env, "RETURNING");
+            let mut outputs = vec![];
+            for i in items {
+                planner.plan_item(&ctx, i, &mut outputs)?;
+            }
+            let mut exprs = vec![];
+            let mut columns = vec![];
+            for (name, ex) in outputs {
+                let (e, ty) = planner.settle(ex)?;
+                exprs.push(hirs::to_scalar(e)?);
+                columns.push((name, ty));
+            }
+            Some((exprs, RelationDesc::new(columns)))
+        }
+    };
+    let rows = Box::new(select_all(rel, desc.clone())?);
+    Ok(Plan::Insert { table: item.id, rows, returning })
+}
+
+/// The rows to insert, and their types.
+fn insert_source(
+    planner: &Planner<'_>,
+    item: &CatalogItem,
+    targets: &[usize],
+    source: &sp::Query,
+) -> Result<(HirRelationExpr, Vec<ColumnType>), SqlError> {
+    let desc = desc_of(item);
+    let types: Vec<_> = targets.iter().map(|i| Some(desc.columns[*i].ty.scalar.clone())).collect();
+    let SetExpr::Values(values) = &*source.body else {
+        let plan = planner.plan_query_into(source, &Env::default(), &types)?;
+        return planner.relation_of(plan);
+    };
+    if source.with.is_some()
+        || source.limit_clause.is_some()
+        || source.order_by.is_some()
+        || source.fetch.is_some()
+    {
+        let plan = planner.plan_query_into(source, &Env::default(), &types)?;
+        return planner.relation_of(plan);
+    }
+    // Each cell takes its column's type by itself, so that a DEFAULT, a NULL and a literal go together.
+    let (scope, env) = (Rc::new(Scope::default()), Env::default());
+    let ctx = Ctx::plain(&scope, &env, "VALUES");
+    let width = values.rows.first().map_or(0, |r| r.content.len());
+    if width > targets.len() {
+        let at = values.rows[0].content[targets.len()].span();
+        return Err(planner.error(at, code::SYNTAX_ERROR, "INSERT has more expressions than target columns"));
+    }
+    let mut rows = vec![];
+    for row in &values.rows {
+        if row.content.len() != width {
+            let at = row.content.first().map_or_else(|| source.span(), Spanned::span);
+            return Err(planner.error(at, code::SYNTAX_ERROR, "VALUES lists must all be the same length"));
+        }
+        let mut cells = vec![];
+        for (e, target) in row.content.iter().zip(targets) {
+            let column = &desc.columns[*target];
+            let ty = &column.ty.scalar;
+            if is_default(e) {
+                cells.push(default(planner, item, *target)?);
+                continue;
+            }
+            let ex = planner.plan_expr(&ctx, e)?;
+            let cast = planner.coerce(ex, ty, CastContext::Assignment);
+            let (cell, ty) = planner.at(e, cast.map_err(|err| assignment_error(err, &column.name, ty)))?;
+            cells.push(hirs::folded(cell, &ty));
+        }
+        rows.push(cells);
+    }
+    let types: Vec<ColumnType> =
+        targets[..width].iter().map(|i| desc.columns[*i].ty.scalar.clone().nullable(true)).collect();
+    Ok((crate::query::values(rows, &types), types))
+}
+
+/// All of a relation's columns as they are.
+fn select_all(rel: HirRelationExpr, desc: RelationDesc) -> Result<SelectPlan, SqlError> {
+    let finishing = Finishing { project: (0..desc.arity()).collect(), ..Finishing::default() };
+    Ok(SelectPlan { relation: crate::query::lower(rel)?, finishing, desc, as_of: None })
+}
+
+pub(crate) fn plan_update(planner: &Planner<'_>, s: Update) -> Result<Plan, SqlError> {
+    let (name, alias) = target(planner, &s.table)?;
+    if s.from.is_some() {
+        return Err(planner.unsupported(name.span(), "UPDATE … FROM", "Use a subquery in SET and in WHERE."));
+    }
+    if s.returning.is_some() {
+        return Err(planner.unsupported(name.span(), "UPDATE … RETURNING", "Read the rows by a SELECT."));
+    }
+    if s.limit.is_some() || !s.order_by.is_empty() || s.or.is_some() {
+        return Err(planner.unsupported(name.span(), "this form of UPDATE", "Use UPDATE t SET … WHERE …"));
+    }
+    let item = table(planner, name, "update")?;
+    let desc = desc_of(item);
+    let (scope, env) = (Rc::new(table_scope(item, alias)), Env::default());
+    let mut rel = planner.get(item)?;
+    if let Some(selection) = &s.selection {
+        let predicate = planner.plan_bool(&Ctx::plain(&scope, &env, "WHERE"), selection, "WHERE")?;
+        rel = hirs::filter(rel, vec![predicate]);
+    }
+    let ctx = Ctx::plain(&scope, &env, "UPDATE");
+    let arity = desc.arity();
+    let mut new: Vec<Option<HirScalarExpr>> = vec![None; arity];
+    for a in &s.assignments {
+        let pairs: Vec<(&sp::ObjectName, &Expr)> = match &a.target {
+            AssignmentTarget::ColumnName(name) => vec![(name, &a.value)],
+            AssignmentTarget::Tuple(names) => match strip(&a.value) {
+                Expr::Tuple(values) if values.len() == names.len() => names.iter().zip(values).collect(),
+                _ => {
+                    let instead = "Assign the columns one by one.";
+                    return Err(planner.unsupported(
+                        a.value.span(),
+                        "this assignment to several columns",
+                        instead,
+                    ));
+                }
+            },
+        };
+        for (name, value) in pairs {
+            let i = column_of(planner, item, name)?;
+            let column = &desc.columns[i];
+            if new[i].is_some() {
+                let message = format!("multiple assignments to same column \"{}\"", column.name);
+                return Err(planner.error(name.span(), code::SYNTAX_ERROR, message));
+            }
+            let ty = &column.ty.scalar;
+            new[i] = Some(if is_default(value) {
+                default(planner, item, i)?
+            } else {
+                let ex = planner.plan_expr(&ctx, value)?;
+                let cast = planner.coerce(ex, ty, CastContext::Assignment);
+                planner.at(value, cast.map_err(|e| assignment_error(e, &column.name, ty)))?.0
+            });
+        }
+    }
+    let mut scalars = vec![];
+    let mut places: Vec<usize> = (0..arity).collect();
+    for (i, e) in new.into_iter().enumerate() {
+        match e {
+            None => places.push(i),
+            Some(e) => {
+                places.push(arity + scalars.len());
+                scalars.push(e);
+            }
+        }
+    }
+    let width = arity + scalars.len();
+    let rel = hirs::project(hirs::map(rel, scalars), places, width);
+    let both = desc.columns.iter().chain(&desc.columns).map(|c| (c.name.clone(), c.ty.clone()));
+    let selection = Box::new(select_all(rel, RelationDesc::new(both))?);
+    Ok(Plan::ReadThenWrite { table: item.id, selection, update: true })
+}
+
+/// The one table that is named.
+fn target<'s>(
+    planner: &Planner<'_>,
+    table: &'s sp::TableWithJoins,
+) -> Result<(&'s sp::ObjectName, Option<&'s sp::Ident>), SqlError> {
+    match &table.relation {
+        TableFactor::Table { name, alias, args: None, .. } if table.joins.is_empty() => {
+            Ok((name, alias.as_ref().map(|a| &a.name)))
+        }
+        other => Err(planner.unsupported(other.span(), "changing anything but one table", "Name one table.")),
+    }
+}
+
+pub(crate) fn plan_delete(planner: &Planner<'_>, s: Delete) -> Result<Plan, SqlError> {
+    let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &s.from;
+    let [one] = &from[..] else {
+        return Err(crate::plan::unsupported("DELETE from several tables", "Name one table."));
+    };
+    let (name, alias) = target(planner, one)?;
+    if s.returning.is_some() {
+        return Err(planner.unsupported(
+            name.span(),
+            "DELETE … RETURNING",
+            "Read the rows by a SELECT first.",
+        ));
+    }
+    if s.limit.is_some() || !s.order_by.is_empty() || !s.tables.is_empty() {
+        return Err(planner.unsupported(name.span(), "this form of DELETE", "Use DELETE FROM t WHERE …"));
+    }
+    let item = table(planner, name, "delete from")?;
+    let desc = desc_of(item);
+    let (scope, env) = (Rc::new(table_scope(item, alias)), Env::default());
+    let mut rel = planner.get(item)?;
+    match (&s.using, &s.selection) {
+        (None, None) => {}
+        (None, Some(selection)) => {
+            let predicate = planner.plan_bool(&Ctx::plain(&scope, &env, "WHERE"), selection, "WHERE")?;
+            rel = hirs::filter(rel, vec![predicate]);
+        }
+        (Some(using), selection) => {
+            // A row goes if any row of USING goes with it.
+            let inner = env.within(scope.clone(), true);
+            let from = planner.plan_from(using, &inner)?;
+            let mut partners = from.rel;
+            if let Some(selection) = selection {
+                let scope = Rc::new(from.scope);
+                let predicate =
+                    planner.plan_bool(&Ctx::plain(&scope, &inner, "WHERE"), selection, "WHERE")?;
+                partners = hirs::filter(partners, vec![predicate]);
+            }
+            rel = hirs::filter(rel, vec![HirScalarExpr::Exists(Box::new(partners))]);
+        }
+    }
+    let selection = Box::new(select_all(rel, desc.clone())?);
+    Ok(Plan::ReadThenWrite { table: item.id, selection, update: false })
 }
