@@ -322,3 +322,116 @@ fn args_of(row: RowRef<'_>, skip: usize) -> Row {
     });
     Row::from_bytes(datums.rest())
 }
+
+#[cfg(test)]
+mod tests {
+    use plan::ScalarExpr;
+    use plan::func::resolve::{Implementation, function};
+    use repr::{Interval, Numeric};
+
+    use super::*;
+
+    fn expr(name: &str, ty: ScalarType) -> AggregateExpr {
+        let resolved = function(name, &[Some(ty)]).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let Implementation::Aggregate(func) = resolved.imp else { panic!("{name} is no aggregate") };
+        let args = vec![ScalarExpr::Column(0)];
+        AggregateExpr { func, args, distinct: false, order_by: vec![], filter: None, ty: resolved.ret }
+    }
+
+    /// A value of a type, from a number that looks random.
+    fn value(ty: &ScalarType, n: u64) -> Datum<'static> {
+        let small = (n % 2001) as i64 - 1000;
+        match ty {
+            _ if n.is_multiple_of(11) => Datum::Null,
+            ScalarType::Bool => Datum::Bool(!n.is_multiple_of(7)),
+            ScalarType::Int16 => Datum::Int16(small as i16),
+            ScalarType::Int32 => Datum::Int32(small as i32 * 1_000_003),
+            ScalarType::Int64 => Datum::Int64(small.wrapping_mul(9_007_199_254_740_993)),
+            ScalarType::UInt64 => Datum::UInt64(n),
+            ScalarType::Float32 => Datum::Float32(small as f32 / 8.0),
+            ScalarType::Float64 => Datum::Float64(small as f64 / 1024.0),
+            ScalarType::Numeric { .. } => Datum::Numeric(Numeric::from_fixed(small.into(), (n % 5) as u32)),
+            ScalarType::Interval => {
+                Datum::Interval(Interval { months: 0, days: small as i32, micros: small * 7 })
+            }
+            other => panic!("no values of {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_state_kept_through_changes_reads_as_its_group_computed_at_once() {
+        use ScalarType::*;
+        let numeric = Numeric { scale: None };
+        let numbers = [Int16, Int32, Int64, UInt64, Float32, Float64, numeric];
+        let mut cases: Vec<(&str, ScalarType)> =
+            vec![("bool_and", Bool), ("bool_or", Bool), ("sum", Interval)];
+        for name in
+            ["count", "sum", "avg", "min", "max", "stddev", "stddev_pop", "variance", "var_pop", "array_agg"]
+        {
+            cases.extend(numbers.iter().map(|t| (name, t.clone())));
+        }
+        for (name, ty) in cases {
+            for distinct in [false, true] {
+                let mut expr = expr(name, ty.clone());
+                expr.distinct = distinct;
+                let plan = Aggregate::new(&expr, false);
+                let mut state = plan.start();
+                let mut rows: Vec<Row> = vec![];
+                let mut random = 1u64;
+                for _ in 0..12 {
+                    // A batch of changes, summed before it reaches the group.
+                    let mut batch = plan.nothing();
+                    for _ in 0..9 {
+                        random = random
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1_442_695_040_888_963_407);
+                        let n = random >> 33;
+                        if n.is_multiple_of(3) && !rows.is_empty() {
+                            let gone = rows.swap_remove(n as usize % rows.len());
+                            plan.add(&mut batch, |_| gone.iter().next().unwrap(), -1);
+                        } else {
+                            let datum = value(&ty, n);
+                            rows.push(Row::pack([datum]));
+                            plan.add(&mut batch, |_| datum, 1);
+                        }
+                    }
+                    Aggregate::shrink(&mut batch);
+                    plan.merge(&mut state, batch);
+                    rows.sort();
+                    let mut group = rows.clone();
+                    if distinct {
+                        group.dedup();
+                    }
+                    let expected = expr.func.evaluate(&group, &expr.ty);
+                    let found = plan.read(&state, rows.len() as i64);
+                    let close = |a: &Row, b: &Row| match (a.unpack()[0], b.unpack()[0]) {
+                        // The reference rounds in between.
+                        (Datum::Float64(a), Datum::Float64(b)) => (a - b).abs() <= 1e-9 * a.abs().max(1.0),
+                        (Datum::Float32(a), Datum::Float32(b)) => (a - b).abs() <= 1e-3 * a.abs().max(1.0),
+                        _ => false,
+                    };
+                    let same =
+                        found == expected || matches!((&found, &expected), (Ok(a), Ok(b)) if close(a, b));
+                    assert!(same, "{name}({ty}), distinct {distinct}: {found:?} is not {expected:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_only_come_leave_the_best_alone() {
+        for name in ["min", "max"] {
+            let expr = expr(name, ScalarType::Int64);
+            let plan = Aggregate::new(&expr, true);
+            let mut state = plan.start();
+            for n in [5, 3, 9, 7] {
+                let mut batch = plan.nothing();
+                plan.add(&mut batch, |_| Datum::Int64(n), 1);
+                plan.merge(&mut state, batch);
+            }
+            let best = if name == "min" { 3 } else { 9 };
+            assert_eq!(plan.read(&state, 4).unwrap(), Row::pack([Datum::Int64(best)]));
+            assert!(matches!(state, State::First(_)));
+        }
+    }
+}
