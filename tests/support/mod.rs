@@ -104,11 +104,6 @@ impl Server {
             .output()
             .expect("psql runs")
     }
-
-    /// The process's number.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 impl Drop for Server {
@@ -200,7 +195,7 @@ pub fn produce(brokers: &str, topic: &str, partitions: i32, messages: &[Vec<u8>]
             match producer.send(record) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(QueueFull), _)) => {
-                    drop(producer.poll(Duration::from_millis(10)))
+                    producer.poll(Duration::from_millis(10));
                 }
                 Err((e, _)) => panic!("{e}"),
             }

@@ -12,7 +12,7 @@ use sql::plan::{CreateItem, CreatePlan, RAW_SELF, SourceFrom};
 use sql::{CatalogItem, ItemKind, ObjectName};
 use storage::ShardId;
 
-use crate::catalog::{self, CatalogState, Record, SessionCatalog, SourceItem};
+use crate::catalog::{self, Record, SessionCatalog, SourceItem};
 use crate::command::Ddl;
 use crate::coordinator::{Object, ObjectKind, State, shard_of};
 use crate::introspection;

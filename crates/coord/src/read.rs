@@ -111,7 +111,7 @@ pub(crate) fn fill_built_in(relation: &mut RelationExpr, state: &introspection::
             GlobalId::System(n) => {
                 let all = builtins.get_or_insert_with(introspection::builtins);
                 let builtin = usize::try_from(*n).ok().and_then(|n| all.get(n.checked_sub(1)?));
-                builtin.map(|b| (b.rows)(state)).or_else(|| introspection::virtual_rows(*id, state))
+                builtin.map(|b| b.rows(state)).or_else(|| introspection::virtual_rows(*id, state))
             }
             _ => None,
         };

@@ -70,9 +70,13 @@ pub(super) fn register(t: &mut Table) {
 
     // One user owns everything and may do everything; everything is visible.
     t.add("pg_get_userbyid", "pg_get_userbyid(oid) -> name", PURE, |_, _, _| Ok(Datum::Text("materialize")));
+    // Built-in relations answer to their names, but `\d` lists what users made. Oids below 16384 are built in.
+    t.add("pg_table_is_visible", "pg_table_is_visible(oid) -> bool -- listed by psql", PURE, |a, _, _| {
+        Ok(Datum::Bool(matches!(a[0], Datum::UInt32(oid) if oid >= 16_384)))
+    });
     t.add(
         "always_true",
-        "pg_table_is_visible(oid) -> bool; pg_type_is_visible(oid) -> bool; pg_function_is_visible(oid) -> bool; \
+        "pg_type_is_visible(oid) -> bool; pg_function_is_visible(oid) -> bool; \
          pg_operator_is_visible(oid) -> bool; pg_collation_is_visible(oid) -> bool; pg_conversion_is_visible(oid) -> bool; \
          pg_opclass_is_visible(oid) -> bool; pg_opfamily_is_visible(oid) -> bool; pg_statistics_obj_is_visible(oid) -> bool; \
          pg_ts_config_is_visible(oid) -> bool; pg_ts_dict_is_visible(oid) -> bool; pg_ts_parser_is_visible(oid) -> bool; \

@@ -1,0 +1,334 @@
+//! `mz_internal`: what runs, how far it has come, and how objects hang together.
+
+use plan::func::FunctionKind;
+use repr::{Arena, Datum, GlobalId, Interval, Row, Timestamp};
+use sql::plan::SourceFrom;
+use sql::{CatalogItem, ItemKind};
+
+use super::*;
+use crate::catalog::SourceItem;
+
+const SCHEMA: &str = "mz_internal";
+
+/// Names and columns are those of Materialize, where it has the relation.
+pub(super) fn relations() -> Vec<Builtin> {
+    let mz = |name, columns: &str, rows| relation(SCHEMA, name, columns, rows);
+    let none = |name, columns: &str| empty(SCHEMA, name, columns);
+    vec![
+        mz(
+            "mz_source_statuses",
+            "id text, name text, type text, last_status_change_at timestamptz?, status text, error text?, details jsonb?",
+            source_statuses,
+        ),
+        mz(
+            "mz_source_status_history",
+            "occurred_at timestamptz, source_id text, status text, error text?, details jsonb = null, replica_id text = u1",
+            |s| {
+                let row = |(id, status): (&GlobalId, &SourceStatus)| {
+                    let id = id.to_string();
+                    let error = opt_text(status.error.as_deref());
+                    Row::pack([millis(status.since), Datum::Text(&id), Datum::Text(&status.status), error])
+                };
+                s.statuses.iter().map(row).collect()
+            },
+        ),
+        mz(
+            "mz_source_statistics",
+            "id text, name text, replica_id text = u1, messages_received uint8, bytes_received uint8, \
+             updates_staged uint8, updates_committed uint8, records_indexed uint8 = 0, bytes_indexed uint8 = 0, \
+             rehydration_latency interval = null, snapshot_records_known uint8 = null, \
+             snapshot_records_staged uint8 = null, snapshot_committed bool, offset_known uint8?, offset_committed uint8?",
+            source_statistics,
+        ),
+        none("mz_sink_statuses", "id text, name text, type text, last_status_change_at timestamptz?, status text, error text?, details jsonb?"),
+        none("mz_sink_status_history", "occurred_at timestamptz, sink_id text, status text, error text?, details jsonb?, replica_id text?"),
+        none(
+            "mz_sink_statistics",
+            "id text, replica_id text, messages_staged uint8, messages_committed uint8, bytes_staged uint8, \
+             bytes_committed uint8",
+        ),
+        mz("mz_object_dependencies", "object_id text, referenced_object_id text", |s| {
+            pairs(s.dependencies().into_iter().map(|(a, b)| (a.id, b.id)))
+        }),
+        mz("mz_compute_dependencies", "object_id text, dependency_id text", |s| {
+            let runs = |i: &CatalogItem| matches!(i.kind, ItemKind::MaterializedView | ItemKind::Index);
+            pairs(s.dependencies().into_iter().filter(|(i, _)| runs(i)).map(|(a, b)| (a.id, b.id)))
+        }),
+        mz("mz_object_transitive_dependencies", "object_id text, referenced_object_id text", |s| {
+            let mut all: BTreeSet<(GlobalId, GlobalId)> = s.dependencies().into_iter().map(|(a, b)| (a.id, b.id)).collect();
+            let direct = all.clone();
+            loop {
+                let further = |(a, b): &(GlobalId, GlobalId)| {
+                    let (a, b) = (*a, *b);
+                    direct.range((b, GlobalId::System(0))..).take_while(move |(from, _)| *from == b).map(move |(_, c)| (a, *c))
+                };
+                let more: Vec<_> = all.iter().flat_map(further).filter(|p| !all.contains(p)).collect();
+                if more.is_empty() {
+                    break;
+                }
+                all.extend(more);
+            }
+            pairs(all)
+        }),
+        mz(
+            "mz_applied_objects",
+            "id text, number uint8, apply_set text, kind text, full_name text, name text, hash text",
+            applied_objects,
+        ),
+        mz("mz_frontiers", "object_id text, read_frontier mz_timestamp?, write_frontier mz_timestamp?", |s| {
+            let row = |(id, (frontier, _)): (&GlobalId, &(Timestamp, bool))| {
+                let id = id.to_string();
+                let read = Datum::MzTimestamp(frontier.saturating_sub(1));
+                Row::pack([Datum::Text(&id), read, Datum::MzTimestamp(*frontier)])
+            };
+            s.frontiers.iter().map(row).collect()
+        }),
+        mz("mz_hydration_statuses", "object_id text, replica_id text = u1, hydrated bool", |s| {
+            let objects = s.frontiers.iter().map(|(id, (_, caught_up))| (*id, *caught_up));
+            let running = |status: &SourceStatus| ["running", "finished"].contains(&status.status.as_str());
+            let sources = s.statuses.iter().map(|(id, status)| (*id, running(status)));
+            hydration(objects.chain(sources))
+        }),
+        mz(
+            "mz_compute_hydration_statuses",
+            "object_id text, replica_id text = u1, hydrated bool, hydration_time interval = null",
+            |s| hydration(s.frontiers.iter().map(|(id, (_, caught_up))| (*id, *caught_up))),
+        ),
+        mz(
+            "mz_materialization_lag",
+            "object_id text, local_lag interval?, global_lag interval?, slowest_local_input_id text = null, \
+             slowest_global_input_id text = null",
+            |s| lags(s, 2),
+        ),
+        mz("mz_wallclock_global_lag", "object_id text, lag interval?", |s| lags(s, 1)),
+        mz("mz_comments", "id text, object_type text, object_sub_id int4?, comment text", |s| {
+            let row = |(item, sub, text): (&CatalogItem, Option<i32>, &str)| {
+                let id = item.id.to_string();
+                let sub = sub.map_or(Datum::Null, Datum::Int32);
+                Row::pack([Datum::Text(&id), Datum::Text(object_type(item)), sub, Datum::Text(text)])
+            };
+            s.comments().map(row).collect()
+        }),
+        mz(
+            "mz_object_fully_qualified_names",
+            "id text, name text, object_type text, schema_id text, schema_name text, database_id text?, \
+             database_name text?, cluster_id text?",
+            |s| {
+                let row = |i: &CatalogItem| {
+                    let (id, schema) = (i.id.to_string(), item_schema_id(i));
+                    let system = SYSTEM_SCHEMAS.contains(&i.name.schema.as_str());
+                    let database = (!system).then(|| database_id(&i.name.database));
+                    let parts = [id.as_str(), &i.name.item, object_type(i), &schema, &i.name.schema].map(Datum::Text);
+                    let name = opt_text((!system).then_some(i.name.database.as_str()));
+                    Row::pack(parts.into_iter().chain([opt_text(database.as_deref()), name, opt_text(cluster_of(i))]))
+                };
+                s.items().map(row).collect()
+            },
+        ),
+        mz(
+            "mz_cluster_replica_statuses",
+            "replica_id text, process_id uint8 = 0, status text = online, reason text = null, updated_at timestamptz",
+            |s| vec![Row::pack([Datum::Text(REPLICA_ID), millis(s.now)])],
+        ),
+        mz(
+            "mz_cluster_schedules",
+            "cluster_id text, type text = manual, refresh_hydration_time_estimate interval = null",
+            |_| vec![Row::pack([Datum::Text(CLUSTER_ID)])],
+        ),
+        none("mz_pending_cluster_replicas", "id text"),
+        none("mz_webhook_sources", "id text, name text, url text"),
+        none("mz_compute_error_counts", "object_id text, count int8"),
+        mz("mz_kafka_sources", "id text, group_id_prefix text, topic text", kafka_sources),
+        // One user owns all and has every privilege: nothing was ever granted.
+        none("mz_show_cluster_privileges", "grantor text, grantee text, name text, privilege_type text"),
+        none("mz_show_database_privileges", "grantor text, grantee text, name text, privilege_type text"),
+        none("mz_show_schema_privileges", "grantor text, grantee text, database text, name text, privilege_type text"),
+        none(
+            "mz_show_object_privileges",
+            "grantor text, grantee text, database text, schema text, name text, object_type text, privilege_type text",
+        ),
+        none("mz_show_system_privileges", "grantor text, grantee text, privilege_type text"),
+        none(
+            "mz_show_all_privileges",
+            "grantor text, grantee text, database text?, schema text?, name text?, object_type text, privilege_type text",
+        ),
+        none(
+            "mz_show_default_privileges",
+            "object_owner text, database text?, schema text?, object_type text, grantee text, privilege_type text",
+        ),
+        none("mz_show_role_members", "role text, member text, grantor text"),
+        // What functions of `pg_catalog` say of objects; a call of one is a look into these.
+        mz("mz_pg_relations", "oid oid, visible bool, viewdef text?, indexdef text?", |s| {
+            let path = search_path(s);
+            let row = |i: &CatalogItem| {
+                let visible = path.iter().any(|p| *p == i.name.schema);
+                let view = view_definition(i);
+                let index = i.index.as_ref().and_then(|(on, key)| Some(index_definition(i, s.catalog.items.get(on)?, key)));
+                Row::pack([
+                    Datum::UInt32(sql::catalog::oid(i.id)),
+                    Datum::Bool(visible),
+                    opt_text(view.as_deref()),
+                    opt_text(index.as_deref()),
+                ])
+            };
+            s.items().filter(|i| i.desc.is_some() || i.index.is_some()).map(row).collect()
+        }),
+        mz("mz_pg_index_columns", "oid oid, position int4, definition text", |s| {
+            let row = |(index, on, key): (&CatalogItem, &CatalogItem, &[plan::ScalarExpr])| {
+                let oid = sql::catalog::oid(index.id);
+                let whole = index_definition(index, on, key);
+                let texts = [whole].into_iter().chain(key_texts(index, on, key)).enumerate();
+                let row = move |(i, text): (usize, String)| {
+                    Row::pack([Datum::UInt32(oid), Datum::Int32(i as i32), Datum::Text(&text)])
+                };
+                texts.map(row).collect::<Vec<_>>()
+            };
+            s.indexes().flat_map(row).collect()
+        }),
+        mz("mz_pg_functions", "oid oid, result text, arguments text", |_| {
+            let row = |(oid, f): (u32, plan::func::Signature)| {
+                let result = if f.set { format!("SETOF {}", f.ret) } else { f.ret.clone() };
+                let mut arguments = f.args.clone();
+                if f.variadic && let Some(last) = arguments.last_mut() {
+                    *last = format!("VARIADIC {last}");
+                }
+                Row::pack([Datum::UInt32(oid), Datum::Text(&result), Datum::Text(&arguments.join(", "))])
+            };
+            pg_catalog::functions().filter(|(_, f)| f.kind != FunctionKind::Operator).map(row).collect()
+        }),
+    ]
+}
+
+/// The schemas of names that give none, those of the system included.
+fn search_path(s: &State<'_>) -> Vec<String> {
+    let mut path: Vec<String> = ["mz_temp", "pg_catalog"].map(String::from).to_vec();
+    let set = s.session.settings.iter().find(|(n, _)| n == "search_path").map_or("public", |(_, v)| v);
+    path.extend(set.split(',').map(|p| p.trim().trim_matches('"').to_string()));
+    path
+}
+
+/// The cluster of what runs on one.
+pub(super) fn cluster_of(item: &CatalogItem) -> Option<&'static str> {
+    let runs = [ItemKind::Source, ItemKind::MaterializedView, ItemKind::Index, ItemKind::Sink].contains(&item.kind);
+    runs.then_some(CLUSTER_ID)
+}
+
+/// What a source reads.
+pub(super) fn source_type(source: &SourceItem) -> &'static str {
+    match source.from {
+        SourceFrom::Kafka { .. } => "kafka",
+        SourceFrom::File { .. } => "file",
+        SourceFrom::GeneratorSegment { .. } | SourceFrom::GeneratorCounter { .. } => "load-generator",
+    }
+}
+
+/// The sources with their parts.
+pub(super) fn sources<'a>(s: &State<'a>) -> impl Iterator<Item = (&'a CatalogItem, &'a SourceItem)> {
+    let catalog = s.catalog;
+    s.items().filter_map(|i| Some((i, catalog.sources.get(&i.id)?)))
+}
+
+fn source_statuses(s: &State<'_>) -> Vec<Row> {
+    let row = |(item, source): (&CatalogItem, &SourceItem)| {
+        let id = item.id.to_string();
+        let status = s.statuses.get(&item.id);
+        let arena = Arena::new();
+        let details = status.and_then(|t| t.error.as_deref()).map_or(Datum::Null, |e| details(e, &arena));
+        Row::pack([
+            Datum::Text(&id),
+            Datum::Text(&item.name.item),
+            Datum::Text(source_type(source)),
+            status.map_or(Datum::Null, |t| millis(t.since)),
+            Datum::Text(status.map_or("created", |t| &t.status)),
+            opt_text(status.and_then(|t| t.error.as_deref())),
+            details,
+        ])
+    };
+    sources(s).map(row).collect()
+}
+
+/// `{"errors": [cause]}`.
+fn details<'a>(error: &str, arena: &'a Arena) -> Datum<'a> {
+    let text = serde_json::json!({ "errors": [error] }).to_string();
+    repr::text::parse(&text, &ScalarType::Jsonb, arena).unwrap_or(Datum::Null)
+}
+
+fn source_statistics(s: &State<'_>) -> Vec<Row> {
+    let nothing = SourceStatus::default();
+    let row = |(item, _): (&CatalogItem, &SourceItem)| {
+        let id = item.id.to_string();
+        let status = s.statuses.get(&item.id).unwrap_or(&nothing);
+        let sum = |offsets: &BTreeMap<i32, i64>| {
+            let sum = offsets.values().map(|o| u64::try_from(*o).unwrap_or(0)).sum();
+            if offsets.is_empty() { Datum::Null } else { Datum::UInt64(sum) }
+        };
+        let behind = |(p, known): (&i32, &i64)| *known > status.committed.get(p).copied().unwrap_or(0);
+        let caught_up = !status.known.is_empty() && !status.known.iter().any(behind);
+        Row::pack([
+            Datum::Text(&id),
+            Datum::Text(&item.name.item),
+            Datum::UInt64(status.messages_received),
+            Datum::UInt64(status.bytes_received),
+            Datum::UInt64(status.messages_received),
+            Datum::UInt64(status.messages_received),
+            Datum::Bool(caught_up || status.status == "finished"),
+            sum(&status.known),
+            sum(&status.committed),
+        ])
+    };
+    sources(s).map(row).collect()
+}
+
+fn applied_objects(s: &State<'_>) -> Vec<Row> {
+    let row = |(id, record): (&GlobalId, &crate::catalog::Record)| {
+        let (set, hash) = record.applied.as_ref()?;
+        let item = s.catalog.items.get(id)?;
+        let id = id.to_string();
+        let kind = sql::kind_name(item.kind).to_uppercase();
+        let name = sql::quoted(&item.name);
+        Some(Row::pack([
+            Datum::Text(&id),
+            Datum::UInt64(record.id),
+            Datum::Text(set),
+            Datum::Text(&kind),
+            Datum::Text(&name),
+            Datum::Text(&item.name.item),
+            Datum::Text(hash),
+        ]))
+    };
+    s.catalog.records.iter().filter_map(row).collect()
+}
+
+pub(super) fn kafka_sources(s: &State<'_>) -> Vec<Row> {
+    let row = |(item, source): (&CatalogItem, &SourceItem)| {
+        let SourceFrom::Kafka { topic, group_id_prefix, .. } = &source.from else { return None };
+        let id = item.id.to_string();
+        let prefix = format!("{}deltamill-{id}", group_id_prefix.as_deref().unwrap_or(""));
+        Some(Row::pack([Datum::Text(&id), Datum::Text(&prefix), Datum::Text(topic)]))
+    };
+    sources(s).filter_map(row).collect()
+}
+
+fn pairs(pairs: impl IntoIterator<Item = (GlobalId, GlobalId)>) -> Vec<Row> {
+    let row = |(a, b): (GlobalId, GlobalId)| Row::pack([Datum::Text(&a.to_string()), Datum::Text(&b.to_string())]);
+    pairs.into_iter().map(row).collect()
+}
+
+fn hydration(objects: impl Iterator<Item = (GlobalId, bool)>) -> Vec<Row> {
+    objects.map(|(id, done)| Row::pack([Datum::Text(&id.to_string()), Datum::Bool(done)])).collect()
+}
+
+/// How far objects are behind the clock, `times` over.
+fn lags(s: &State<'_>, times: usize) -> Vec<Row> {
+    let row = |(id, (frontier, _)): (&GlobalId, &(Timestamp, bool))| {
+        let lag = i64::try_from(s.now.saturating_sub(frontier.saturating_sub(1))).unwrap_or(i64::MAX);
+        let lag = if *frontier == 0 {
+            Datum::Null
+        } else {
+            Datum::Interval(Interval { months: 0, days: 0, micros: lag.saturating_mul(1_000) })
+        };
+        let id = id.to_string();
+        Row::pack([Datum::Text(&id)].into_iter().chain(vec![lag; times]))
+    };
+    s.frontiers.iter().map(row).collect()
+}
