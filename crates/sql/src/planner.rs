@@ -335,7 +335,7 @@ impl<'a> Planner<'a> {
                 if !known {
                     return Err(self.text.at(name.span(), unknown_type(&parts.join("."))));
                 }
-                let modifiers = modifiers.iter().filter_map(|m| m.trim().parse().ok()).collect();
+                let modifiers: Vec<i64> = modifiers.iter().filter_map(|m| m.trim().parse().ok()).collect();
                 let name = parts.last().cloned().unwrap_or_default();
                 return self.type_by_name(&name, &modifiers).map_err(|e| {
                     let span = sp::Spanned::span(sp_name(ty).unwrap_or(&sp::ObjectName(vec![])));
