@@ -76,7 +76,8 @@ pub struct SourceItem {
 /// The default database.
 pub const DATABASE: &str = "materialize";
 /// Schemas that exist from the start and hold the built-in relations.
-pub const SYSTEM_SCHEMAS: [&str; 5] = ["pg_catalog", "information_schema", "mz_catalog", "mz_internal", "mz_temp"];
+pub const SYSTEM_SCHEMAS: [&str; 5] =
+    ["pg_catalog", "information_schema", "mz_catalog", "mz_internal", "mz_temp"];
 
 /// A consistent state of the catalog; shared as an `Arc`, replaced whole on every change.
 #[derive(Clone, Debug)]

@@ -247,7 +247,10 @@ pub(crate) struct Pending {
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.progress.is_empty() && self.catalog.is_empty() && self.drop_shards.is_empty()
+        self.blocks.is_empty()
+            && self.progress.is_empty()
+            && self.catalog.is_empty()
+            && self.drop_shards.is_empty()
     }
 }
 
@@ -559,7 +562,8 @@ impl State {
             Command::Write { rows, reply } => {
                 for (id, block) in rows {
                     if !self.raws.contains(&id) {
-                        let _ = reply.send(Err(SqlError::new(code::UNDEFINED_TABLE, "the table was dropped")));
+                        let _ =
+                            reply.send(Err(SqlError::new(code::UNDEFINED_TABLE, "the table was dropped")));
                         return;
                     }
                     self.pending.bytes += block.byte_len();
@@ -805,14 +809,17 @@ impl State {
             if !at_least && time < since {
                 return Err(SqlError::new(
                     code::INVALID_PARAMETER_VALUE,
-                    format!("timestamp ({time}) is not valid for all inputs: the earliest that can be read is {since}"),
+                    format!(
+                        "timestamp ({time}) is not valid for all inputs: the earliest that can be read is {since}"
+                    ),
                 ));
             }
             if !at_least {
                 return Ok(time);
             }
         }
-        let complete = ids.iter().map(|id| self.upper(*id)).min().unwrap_or(self.durable() + 1).min(self.durable() + 1);
+        let complete =
+            ids.iter().map(|id| self.upper(*id)).min().unwrap_or(self.durable() + 1).min(self.durable() + 1);
         let least = self.least_readable(ids);
         let mut time = complete.saturating_sub(1).max(self.last_acknowledged).max(self.last_shown).max(least);
         if wants_now && time < self.clock.now() {
@@ -942,10 +949,13 @@ impl State {
 
     /// Starts what has waited for stored rows that are there now.
     fn start_waiting(&mut self) {
-        let (ready, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(|w| {
-            let durable = self.durable() >= w.time || w.time > self.last_tick || matches!(w.work, Work::History { .. });
-            durable && self.stored(&w.needs, w.time)
-        });
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|w| {
+                let durable = self.durable() >= w.time
+                    || w.time > self.last_tick
+                    || matches!(w.work, Work::History { .. });
+                durable && self.stored(&w.needs, w.time)
+            });
         self.waiting = waiting;
         for Waiting { time, work, .. } in ready {
             match work {
@@ -955,7 +965,15 @@ impl State {
                 }
                 Work::History { dataflow, input, from } => {
                     let shard = shard_of(input);
-                    read::start_history(self.storage.clone(), self.dataflows.clone(), dataflow, input, shard, from, time)
+                    read::start_history(
+                        self.storage.clone(),
+                        self.dataflows.clone(),
+                        dataflow,
+                        input,
+                        shard,
+                        from,
+                        time,
+                    )
                 }
             }
         }
@@ -976,7 +994,9 @@ impl State {
         if up_to.is_some_and(|u| u < time) {
             let e = SqlError::new(
                 code::INVALID_PARAMETER_VALUE,
-                format!("subscription lower bound (\"AS OF\") {time} is greater than its upper bound (\"UP TO\")"),
+                format!(
+                    "subscription lower bound (\"AS OF\") {time} is greater than its upper bound (\"UP TO\")"
+                ),
             );
             return drop(reply.send(Err(e)));
         }
@@ -987,7 +1007,14 @@ impl State {
         }
         self.subscriptions.insert(
             id,
-            Subscription { to, queue: VecDeque::new(), queued_bytes: 0, errors: None, upto: time, sent: time },
+            Subscription {
+                to,
+                queue: VecDeque::new(),
+                queued_bytes: 0,
+                errors: None,
+                upto: time,
+                sent: time,
+            },
         );
         self.install(id, "subscribe", relation, time, up_to, Output::Subscribe { snapshot });
         self.start_waiting();
@@ -999,7 +1026,8 @@ impl State {
         let mut gone = vec![];
         for (id, s) in &mut self.subscriptions {
             // All that is complete, once everything up to the last tick is durable; a finished one completes at the end.
-            let upto = if s.upto == u64::MAX && durable > self.last_tick { s.upto } else { s.upto.min(durable) };
+            let upto =
+                if s.upto == u64::MAX && durable > self.last_tick { s.upto } else { s.upto.min(durable) };
             if upto <= s.sent {
                 continue;
             }
@@ -1037,7 +1065,8 @@ impl State {
     }
 
     pub(crate) fn publish_catalog(&mut self) {
-        *self.shared.catalog.write().expect("nothing panics under this lock") = Arc::new(self.catalog.clone());
+        *self.shared.catalog.write().expect("nothing panics under this lock") =
+            Arc::new(self.catalog.clone());
     }
 
     /// Starts the reader of a source after what is stored of it.
@@ -1097,7 +1126,9 @@ impl State {
         while !self.undurable.is_empty() || self.view_groups_out > 0 {
             match queue.recv_deadline(deadline) {
                 Ok(Command::TickDurable(time, result)) => self.tick_durable(time, result),
-                Ok(Command::ViewsDurable(..)) => self.view_groups_out = self.view_groups_out.saturating_sub(1),
+                Ok(Command::ViewsDurable(..)) => {
+                    self.view_groups_out = self.view_groups_out.saturating_sub(1)
+                }
                 Ok(_) => {}
                 Err(_) => break,
             }

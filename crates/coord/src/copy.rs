@@ -54,7 +54,9 @@ pub fn write_row(row: &Row, desc: &RelationDesc, format: &CopyFormat, out: &mut 
 /// The header line of CSV.
 pub fn write_header(desc: &RelationDesc, format: &CopyFormat, out: &mut String) {
     if let CopyFormat::Csv { header: true, .. } = format {
-        let names = RelationDesc::new(desc.columns.iter().map(|c| (c.name.clone(), repr::ScalarType::Text.nullable(false))));
+        let names = RelationDesc::new(
+            desc.columns.iter().map(|c| (c.name.clone(), repr::ScalarType::Text.nullable(false))),
+        );
         let row = Row::pack(desc.columns.iter().map(|c| Datum::Text(&c.name)));
         write_row(&row, &names, format, out);
     }
@@ -94,7 +96,9 @@ pub(crate) fn read_rows(
         CopyFormat::Csv { delimiter, quote, escape, null, header } => {
             csv_records(text, *delimiter, *quote, *escape, null, *header)?
         }
-        CopyFormat::Binary => return Err(SqlError::unsupported("COPY FROM in binary format", "Use text or CSV.")),
+        CopyFormat::Binary => {
+            return Err(SqlError::unsupported("COPY FROM in binary format", "Use text or CSV."));
+        }
     };
     let mut arena = Arena::new();
     let mut rows = vec![];

@@ -63,7 +63,9 @@ impl State {
             }
             Ddl::AlterSecret { id, value } => {
                 let GlobalId::User(number) = id else { return Err(SqlError::internal("not a secret")) };
-                self.pending.catalog.push((format!("secret/{number:012}"), Some(catalog::encode_secret(&value))));
+                self.pending
+                    .catalog
+                    .push((format!("secret/{number:012}"), Some(catalog::encode_secret(&value))));
                 self.catalog.secrets.insert(id, value);
                 self.catalog.version += 1;
                 // Running readers take the new value up at once.
@@ -77,7 +79,10 @@ impl State {
             }
             Ddl::Comment { id, column, text } => {
                 let Some(mut record) = self.catalog.records.get(&id).cloned() else {
-                    return Err(SqlError::new(code::INSUFFICIENT_PRIVILEGE, "system objects cannot be commented on"));
+                    return Err(SqlError::new(
+                        code::INSUFFICIENT_PRIVILEGE,
+                        "system objects cannot be commented on",
+                    ));
                 };
                 match (column, text) {
                     (None, text) => record.comment = text,
@@ -98,7 +103,12 @@ impl State {
     }
 
     /// Puts an object into the catalog and starts what it runs. `stored_upper`: of a view that comes back.
-    fn add(&mut self, plan: CreatePlan, mut record: Record, recovered: Option<u64>) -> Result<Record, SqlError> {
+    fn add(
+        &mut self,
+        plan: CreatePlan,
+        mut record: Record,
+        recovered: Option<u64>,
+    ) -> Result<Record, SqlError> {
         let id = GlobalId::User(record.id);
         let mut item = CatalogItem {
             id,
@@ -124,7 +134,9 @@ impl State {
             }
             CreateItem::Connection { connection, .. } => item.connection = Some(connection),
             CreateItem::Source(source) => {
-                let raw = GlobalId::User(record.raw.ok_or_else(|| SqlError::internal("a source has no raw shard"))?);
+                let raw = GlobalId::User(
+                    record.raw.ok_or_else(|| SqlError::internal("a source has no raw shard"))?,
+                );
                 let mut definition = source.definition;
                 replace_raw(&mut definition, raw);
                 item.definition = Some(definition);
@@ -157,7 +169,9 @@ impl State {
                 item.index = Some((on, key.clone()));
                 run = Run::Index { on, key, relation };
             }
-            CreateItem::Sink => return Err(SqlError::unsupported("CREATE SINK", "Sinks come with the next release.")),
+            CreateItem::Sink => {
+                return Err(SqlError::unsupported("CREATE SINK", "Sinks come with the next release."));
+            }
             CreateItem::Type => return Err(SqlError::unsupported("CREATE TYPE", "")),
         }
         let name = item.name.clone();
@@ -174,9 +188,15 @@ impl State {
                 let fingerprint = fingerprint(&relation);
                 let stateless = is_stateless(&relation);
                 let append_only = relation.monotonic(&|id| self.is_append_only(id));
-                self.dataflows.send(dataflow::Command::CreateCollection { id, typ: types, append_only, origin: None });
+                self.dataflows.send(dataflow::Command::CreateCollection {
+                    id,
+                    typ: types,
+                    append_only,
+                    origin: None,
+                });
                 let same = record.fingerprint.as_ref() == Some(&fingerprint);
-                let resume_after = recovered.filter(|_| stateless && same).map(|upper| upper.saturating_sub(1));
+                let resume_after =
+                    recovered.filter(|_| stateless && same).map(|upper| upper.saturating_sub(1));
                 let reconcile = recovered.is_some() && resume_after.is_none();
                 self.objects.insert(
                     id,
@@ -200,7 +220,10 @@ impl State {
             }
             Run::Index { on, key, relation } => {
                 let kind = ObjectKind::Index { on, key: key.clone() };
-                self.objects.insert(id, Object { kind, frontier: 0, caught_up: false, stored_upper: 0, since: as_of });
+                self.objects.insert(
+                    id,
+                    Object { kind, frontier: 0, caught_up: false, stored_upper: 0, since: as_of },
+                );
                 self.install(id, &name.to_string(), relation, as_of, None, Output::Index { on, key });
                 self.hide_definition(on);
             }
@@ -270,7 +293,8 @@ impl State {
                     self.objects.remove(id);
                     self.drop_dataflow(*id);
                     if let Some((on, _)) = item.index {
-                        let others = self.catalog.items.values().any(|i| i.index.as_ref().is_some_and(|x| x.0 == on));
+                        let others =
+                            self.catalog.items.values().any(|i| i.index.as_ref().is_some_and(|x| x.0 == on));
                         if !others && let Some(definition) = self.hidden_definitions.remove(&on) {
                             self.catalog.items.entry(on).and_modify(|i| i.definition = Some(definition));
                         }
@@ -333,10 +357,13 @@ impl State {
         }
         let variables = Variables::default();
         for record in records {
-            self.catalog.next_id = self.catalog.next_id.max(record.id + 1).max(record.raw.map_or(0, |r| r + 1));
+            self.catalog.next_id =
+                self.catalog.next_id.max(record.id + 1).max(record.raw.map_or(0, |r| r + 1));
             let what = format!("{} (u{})", record.object_name(), record.id);
             let upper = recovered.shards.get(&ShardId(record.id)).map_or(0, |s| s.upper);
-            let created = self.plan_again(&record, &recovered, &variables).and_then(|plan| self.add(plan, record, Some(upper)));
+            let created = self
+                .plan_again(&record, &recovered, &variables)
+                .and_then(|plan| self.add(plan, record, Some(upper)));
             if let Err(e) = created {
                 return Err(format!("{what} cannot be brought back: {e}"));
             }

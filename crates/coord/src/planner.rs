@@ -21,11 +21,13 @@ impl Planner {
         let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
         for i in 0..THREADS {
             let queue = queue.clone();
-            std::thread::Builder::new().name(format!("planner-{i}")).stack_size(sql::STACK_BYTES).spawn(move || {
-                for job in queue {
-                    job()
-                }
-            })?;
+            std::thread::Builder::new().name(format!("planner-{i}")).stack_size(sql::STACK_BYTES).spawn(
+                move || {
+                    for job in queue {
+                        job()
+                    }
+                },
+            )?;
         }
         Ok(Planner { jobs })
     }

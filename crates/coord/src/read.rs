@@ -154,7 +154,11 @@ fn run_scan(
 ) -> Result<(), SqlError> {
     // Where rows also go, sums are known only at the end; else they can be sent as they are met.
     let mut sums: Option<HashMap<Row, Diff>> =
-        if storage.shard_stats(scan.shard).is_none_or(|s| s.append_only) { None } else { Some(HashMap::new()) };
+        if storage.shard_stats(scan.shard).is_none_or(|s| s.append_only) {
+            None
+        } else {
+            Some(HashMap::new())
+        };
     let mut errors: BTreeMap<EvalError, Diff> = BTreeMap::new();
     let mut batch = vec![];
     let mut sent = 0;
@@ -182,7 +186,10 @@ fn run_scan(
                 },
                 Err(e) => *errors.entry(e).or_default() += diff,
             }
-            if batch.len() >= BATCH && errors.is_empty() && to.blocking_send(Ok(std::mem::take(&mut batch))).is_err() {
+            if batch.len() >= BATCH
+                && errors.is_empty()
+                && to.blocking_send(Ok(std::mem::take(&mut batch))).is_err()
+            {
                 return Ok(());
             }
             if sums.is_none() && scan.limit.is_some_and(|limit| sent >= limit) && errors.is_empty() {

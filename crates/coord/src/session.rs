@@ -10,10 +10,12 @@ use std::time::Duration;
 use plan::scalar::Context;
 use plan::{RelationExpr, ScalarExpr};
 use repr::error::code;
-use repr::{Arena, Column, Datum, Diff, GlobalId, RelationDesc, Row, RowBlock, ScalarType, SqlError, Timestamp};
+use repr::{
+    Arena, Column, Datum, Diff, GlobalId, RelationDesc, Row, RowBlock, ScalarType, SqlError, Timestamp,
+};
 use sql::plan::{
-    AsOf, ConnectionPlan, CopyFormat, CreateItem, CreatePlan, Finishing, SelectPlan, SourceFrom, SubscribeOutput,
-    SubscribePlan,
+    AsOf, ConnectionPlan, CopyFormat, CreateItem, CreatePlan, Finishing, SelectPlan, SourceFrom,
+    SubscribeOutput, SubscribePlan,
 };
 use sql::{Plan, Planned, Statement};
 use tokio::sync::{mpsc, oneshot};
@@ -366,7 +368,11 @@ impl Session {
     }
 
     /// Carries a statement out. `parameters`: one row of one datum each, of the planned types.
-    pub async fn execute(&mut self, prepared: &mut Prepared, parameters: &[Row]) -> Result<Outcome, SqlError> {
+    pub async fn execute(
+        &mut self,
+        prepared: &mut Prepared,
+        parameters: &[Row],
+    ) -> Result<Outcome, SqlError> {
         if matches!(self.transaction, Transaction::Failed)
             && !matches!(prepared.planned.plan, Plan::Rollback | Plan::Commit)
         {
@@ -397,7 +403,11 @@ impl Session {
         })
     }
 
-    async fn execute_planned(&mut self, prepared: &mut Prepared, parameters: &[Row]) -> Result<Outcome, SqlError> {
+    async fn execute_planned(
+        &mut self,
+        prepared: &mut Prepared,
+        parameters: &[Row],
+    ) -> Result<Outcome, SqlError> {
         // The catalog may change between planning and running; each change starts over.
         for _ in 0..100 {
             if prepared.version != self.handle.catalog().version {
@@ -433,7 +443,9 @@ impl Session {
                 Ok(Some(Outcome::Rows { tag: "SELECT", rows }))
             }
             Plan::Subscribe(subscribe) => {
-                let Some(rows) = self.subscribe(subscribe, version, parameters).await? else { return Ok(None) };
+                let Some(rows) = self.subscribe(subscribe, version, parameters).await? else {
+                    return Ok(None);
+                };
                 Ok(Some(Outcome::Rows { tag: "SUBSCRIBE", rows }))
             }
             Plan::CopyTo { from, format } => {
@@ -447,7 +459,8 @@ impl Session {
             Plan::CopyFrom { table, columns, format } => {
                 let catalog = self.handle.catalog();
                 let desc = catalog.items.get(table).and_then(|i| i.desc.clone());
-                let desc = desc.ok_or_else(|| SqlError::new(code::UNDEFINED_TABLE, "the table was dropped"))?;
+                let desc =
+                    desc.ok_or_else(|| SqlError::new(code::UNDEFINED_TABLE, "the table was dropped"))?;
                 Ok(Some(Outcome::CopyIn(CopyIn {
                     table: *table,
                     columns: columns.clone(),
@@ -468,7 +481,8 @@ impl Session {
                         let arena = Arena::new();
                         let eval = |row: &Row| {
                             let datums = row.unpack();
-                            let values = exprs.iter().map(|e| e.eval(&datums, &arena).map_err(SqlError::from));
+                            let values =
+                                exprs.iter().map(|e| e.eval(&datums, &arena).map_err(SqlError::from));
                             Ok(Row::pack(values.collect::<Result<Vec<_>, SqlError>>()?))
                         };
                         let out = new.iter().map(eval).collect::<Result<Vec<Row>, SqlError>>()?;
@@ -510,7 +524,8 @@ impl Session {
             Plan::CreateSchema { database, schema, if_not_exists } => {
                 let key = (database.clone(), schema.clone());
                 if self.handle.catalog().schemas.contains(&key) {
-                    let e = SqlError::new(code::DUPLICATE_SCHEMA, format!("schema \"{schema}\" already exists"));
+                    let e =
+                        SqlError::new(code::DUPLICATE_SCHEMA, format!("schema \"{schema}\" already exists"));
                     if !if_not_exists {
                         return Err(e);
                     }
@@ -551,14 +566,18 @@ impl Session {
                     let began = self.handle.shared.clock.now();
                     self.transaction = Transaction::Open(Open { began, ..Open::default() });
                 } else {
-                    let e = SqlError::new(code::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
+                    let e = SqlError::new(
+                        code::ACTIVE_SQL_TRANSACTION,
+                        "there is already a transaction in progress",
+                    );
                     self.notices.push(e);
                 }
                 done("BEGIN")
             }
             Plan::Commit => match std::mem::take(&mut self.transaction) {
                 Transaction::None => {
-                    let e = SqlError::new(code::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+                    let e =
+                        SqlError::new(code::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
                     self.notices.push(e);
                     done("COMMIT")
                 }
@@ -577,7 +596,8 @@ impl Session {
             },
             Plan::Rollback => {
                 if matches!(self.transaction, Transaction::None) {
-                    let e = SqlError::new(code::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+                    let e =
+                        SqlError::new(code::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
                     self.notices.push(e);
                 }
                 self.end_transaction(Transaction::None);
@@ -596,8 +616,10 @@ impl Session {
             }
             Plan::ShowAllVariables => {
                 let text = || ScalarType::Text.nullable(false);
-                let desc = RelationDesc::new([("name", text()), ("setting", text()), ("description", text())]);
-                let row = |(n, v): (String, String)| Row::pack([Datum::Text(&n), Datum::Text(&v), Datum::Text("")]);
+                let desc =
+                    RelationDesc::new([("name", text()), ("setting", text()), ("description", text())]);
+                let row =
+                    |(n, v): (String, String)| Row::pack([Datum::Text(&n), Datum::Text(&v), Datum::Text("")]);
                 let rows = Rows::ready(desc, self.variables.all().into_iter().map(row).collect());
                 Ok(Some(Outcome::Rows { tag: "SHOW", rows }))
             }
@@ -609,7 +631,10 @@ impl Session {
                     ));
                 }
                 if self.cursors.contains_key(name) {
-                    return Err(SqlError::new(code::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")));
+                    return Err(SqlError::new(
+                        code::DUPLICATE_CURSOR,
+                        format!("cursor \"{name}\" already exists"),
+                    ));
                 }
                 let rows = match &**query {
                     Plan::Select(select) => self.select(select, version, parameters).await?,
@@ -659,7 +684,11 @@ impl Session {
                         code::SYNTAX_ERROR,
                         format!("wrong number of parameters for prepared statement \"{name}\""),
                     )
-                    .with_detail(format!("Expected {} parameters but got {}.", want.len(), arguments.len())));
+                    .with_detail(format!(
+                        "Expected {} parameters but got {}.",
+                        want.len(),
+                        arguments.len()
+                    )));
                 }
                 let arena = Arena::new();
                 let mut values = vec![];
@@ -771,7 +800,9 @@ impl Session {
                     let arena = Arena::new();
                     ScalarExpr::literal(arena.array1(&schemas), ScalarType::Array(Box::new(ScalarType::Name)))
                 }
-                Context::BackendPid => ScalarExpr::literal(Datum::Int32(self.number as i32), ScalarType::Int32),
+                Context::BackendPid => {
+                    ScalarExpr::literal(Datum::Int32(self.number as i32), ScalarType::Int32)
+                }
                 Context::Version => text(VERSION),
                 Context::MzVersion => text(concat!("v", env!("CARGO_PKG_VERSION"), " (deltamill)")),
             },
@@ -914,7 +945,9 @@ impl Session {
                     let relation = &item.name.item;
                     return Err(SqlError::new(
                         code::NOT_NULL_VIOLATION,
-                        format!("null value in column \"{name}\" of relation \"{relation}\" violates not-null constraint"),
+                        format!(
+                            "null value in column \"{name}\" of relation \"{relation}\" violates not-null constraint"
+                        ),
                     ));
                 }
             }
@@ -972,9 +1005,10 @@ impl Session {
             let name = &create.name.item;
             let e = SqlError::new(code::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"));
             let e = match kind {
-                "SECRET" | "CONNECTION" | "TYPE" => {
-                    SqlError::new(code::DUPLICATE_OBJECT, format!("{} \"{name}\" already exists", kind.to_lowercase()))
-                }
+                "SECRET" | "CONNECTION" | "TYPE" => SqlError::new(
+                    code::DUPLICATE_OBJECT,
+                    format!("{} \"{name}\" already exists", kind.to_lowercase()),
+                ),
                 _ => e,
             };
             if !create.if_not_exists {
@@ -990,13 +1024,16 @@ impl Session {
                 let connection = catalog.kafka_connection(plan)?;
                 outside(move || source::validate_connection(&connection, OUTSIDE_TIMEOUT)).await?;
             }
-            CreateItem::Source(source) => start_offsets = self.validate_source(&catalog, &source.from).await?,
+            CreateItem::Source(source) => {
+                start_offsets = self.validate_source(&catalog, &source.from).await?
+            }
             _ => {}
         }
-        let applied = match (self.variables.get("deltamill.apply_set"), self.variables.get("deltamill.apply_hash")) {
-            (Ok(set), Ok(hash)) => Some((set, hash)),
-            _ => None,
-        };
+        let applied =
+            match (self.variables.get("deltamill.apply_set"), self.variables.get("deltamill.apply_hash")) {
+                (Ok(set), Ok(hash)) => Some((set, hash)),
+                _ => None,
+            };
         let ddl = Ddl::Create { plan: Box::new(create.clone()), start_offsets, applied };
         self.ddl(ddl, version, &tag).await
     }
@@ -1016,12 +1053,16 @@ impl Session {
                     None => source::StartPosition::Offsets(start_offsets.clone()),
                 };
                 let (topic, now) = (topic.clone(), self.handle.shared.clock.now());
-                outside(move || source::resolve_start(&connection, &topic, &start, now, OUTSIDE_TIMEOUT)).await
+                outside(move || source::resolve_start(&connection, &topic, &start, now, OUTSIDE_TIMEOUT))
+                    .await
             }
             SourceFrom::File { path, .. } => match std::fs::metadata(path) {
                 Ok(m) if m.is_file() => Ok(BTreeMap::new()),
                 Ok(_) => Err(SqlError::new(code::WRONG_OBJECT_TYPE, format!("\"{path}\" is not a file"))),
-                Err(e) => Err(SqlError::new(repr::SqlState::new("58P01"), format!("could not open file \"{path}\": {e}"))),
+                Err(e) => Err(SqlError::new(
+                    repr::SqlState::new("58P01"),
+                    format!("could not open file \"{path}\": {e}"),
+                )),
             },
             SourceFrom::GeneratorSegment { .. } | SourceFrom::GeneratorCounter { .. } => Ok(BTreeMap::new()),
         }
@@ -1082,10 +1123,12 @@ impl Cursor {
                 break;
             }
             let next = match deadline {
-                Some(deadline) if endless => match tokio::time::timeout_at(deadline, self.rows.next()).await {
-                    Ok(next) => next,
-                    Err(_) => break,
-                },
+                Some(deadline) if endless => {
+                    match tokio::time::timeout_at(deadline, self.rows.next()).await {
+                        Ok(next) => next,
+                        Err(_) => break,
+                    }
+                }
                 _ => self.rows.next().await,
             };
             match next {
@@ -1155,5 +1198,7 @@ async fn outside<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, source::SourceError> + Send + 'static,
 ) -> Result<T, SqlError> {
     let result = tokio::task::spawn_blocking(f).await;
-    result.map_err(|_| SqlError::internal("a check of something outside was cut off"))?.map_err(SqlError::from)
+    result
+        .map_err(|_| SqlError::internal("a check of something outside was cut off"))?
+        .map_err(SqlError::from)
 }

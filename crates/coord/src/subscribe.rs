@@ -98,7 +98,14 @@ impl SubscribeRows {
     }
 
     /// One row a key that has changed: its state and values, before and after.
-    fn envelope(&self, time: Timestamp, rows: &[(Row, Diff)], key: &[usize], debezium: bool, out: &mut Vec<Row>) {
+    fn envelope(
+        &self,
+        time: Timestamp,
+        rows: &[(Row, Diff)],
+        key: &[usize],
+        debezium: bool,
+        out: &mut Vec<Row>,
+    ) {
         let rest: Vec<usize> = (0..self.arity).filter(|i| !key.contains(i)).collect();
         let mut keys: BTreeMap<Row, (Vec<&Row>, Vec<&Row>)> = BTreeMap::new();
         for (row, diff) in rows {

@@ -73,7 +73,9 @@ pub(super) fn relations() -> Vec<Builtin> {
                 shown.map(|n| Row::pack([Datum::Text(s.database()), Datum::Text(n.name)])).collect()
             },
         ),
-        of("information_schema_catalog_name", "catalog_name text", |s| vec![Row::pack([Datum::Text(s.database())])]),
+        of("information_schema_catalog_name", "catalog_name text", |s| {
+            vec![Row::pack([Datum::Text(s.database())])]
+        }),
         of("enabled_roles", "role_name text", |s| {
             s.roles().into_iter().map(|(n, ..)| Row::pack([Datum::Text(n)])).collect()
         }),
@@ -167,7 +169,10 @@ pub(super) fn relations() -> Vec<Builtin> {
             "grantor text, grantee text, table_catalog text, table_schema text, table_name text, column_name text, \
              privilege_type text, is_grantable text",
         ),
-        none("collations", "collation_catalog text, collation_schema text, collation_name text, pad_attribute text"),
+        none(
+            "collations",
+            "collation_catalog text, collation_schema text, collation_name text, pad_attribute text",
+        ),
     ]
 }
 
@@ -180,7 +185,9 @@ fn column(s: &State<'_>, c: &ColumnOf<'_>) -> Row {
     let ty = &c.column.ty.scalar;
     let int = |n: Option<i32>| n.map_or(Datum::Null, Datum::Int32);
     let length = match ty {
-        ScalarType::VarChar { length } | ScalarType::Char { length } => length.and_then(|n| i32::try_from(n).ok()),
+        ScalarType::VarChar { length } | ScalarType::Char { length } => {
+            length.and_then(|n| i32::try_from(n).ok())
+        }
         _ => None,
     };
     // Bits of binary numbers, digits of decimal ones.

@@ -368,7 +368,11 @@ impl<'a> State<'a> {
         let mut all = vec![];
         for item in self.items() {
             let used = item.uses.iter().chain(item.index.iter().map(|(on, _)| on)).filter_map(|used| {
-                let id = if self.catalog.items.contains_key(used) { Some(*used) } else { self.catalog.source_of_raw(*used) };
+                let id = if self.catalog.items.contains_key(used) {
+                    Some(*used)
+                } else {
+                    self.catalog.source_of_raw(*used)
+                };
                 id.filter(|id| *id != item.id)
             });
             let used: BTreeSet<GlobalId> = used.collect();
@@ -479,7 +483,9 @@ fn key_texts(index: &CatalogItem, on: &CatalogItem, key: &[plan::ScalarExpr]) ->
     let written = written();
     let part = |(i, key): (usize, &plan::ScalarExpr)| {
         let named = match key {
-            plan::ScalarExpr::Column(c) => on.desc.as_ref().and_then(|d| d.columns.get(*c)).map(|c| quote_ident(&c.name)),
+            plan::ScalarExpr::Column(c) => {
+                on.desc.as_ref().and_then(|d| d.columns.get(*c)).map(|c| quote_ident(&c.name))
+            }
             _ => None,
         };
         named.unwrap_or_else(|| written.as_ref().map_or_else(|| "expr".into(), |w| w[i].clone()))
@@ -512,7 +518,8 @@ fn quote_ident(name: &str) -> String {
 fn piece(sql: &str) -> usize {
     let mut chars = sql.char_indices();
     let Some((_, first)) = chars.next() else { return 0 };
-    let until = |close: &str, from: usize| sql[from..].find(close).map_or(sql.len(), |i| from + i + close.len());
+    let until =
+        |close: &str, from: usize| sql[from..].find(close).map_or(sql.len(), |i| from + i + close.len());
     match first {
         '\'' | '"' => until(&first.to_string(), 1),
         '-' if sql.starts_with("--") => until("\n", 2),
@@ -573,7 +580,9 @@ fn type_modifier(ty: &ScalarType) -> i32 {
         ScalarType::VarChar { length: Some(n) } | ScalarType::Char { length: Some(n) } => {
             i32::try_from(*n).map_or(-1, |n| n.saturating_add(4))
         }
-        ScalarType::Timestamp { precision: Some(p) } | ScalarType::TimestampTz { precision: Some(p) } => i32::from(*p),
+        ScalarType::Timestamp { precision: Some(p) } | ScalarType::TimestampTz { precision: Some(p) } => {
+            i32::from(*p)
+        }
         ScalarType::Array(element) | ScalarType::List(element) => type_modifier(element),
         _ => -1,
     }

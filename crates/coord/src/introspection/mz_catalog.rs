@@ -37,7 +37,11 @@ pub(super) fn relations() -> Vec<Builtin> {
             "mz_objects",
             "id text, oid oid, schema_id text, name text, type text, owner_id text = u1, cluster_id text?, \
              privileges text[] = {}",
-            |s| all_items(s).map(|i| object(i, &[Datum::Text(object_type(i)), opt_text(cluster_of(i))])).collect(),
+            |s| {
+                all_items(s)
+                    .map(|i| object(i, &[Datum::Text(object_type(i)), opt_text(cluster_of(i))]))
+                    .collect()
+            },
         ),
         mz(
             "mz_relations",
@@ -45,7 +49,9 @@ pub(super) fn relations() -> Vec<Builtin> {
              privileges text[] = {}",
             |s| {
                 let relations = all_items(s).filter(|i| i.desc.is_some() && i.kind != ItemKind::Index);
-                relations.map(|i| object(i, &[Datum::Text(object_type(i)), opt_text(cluster_of(i))])).collect()
+                relations
+                    .map(|i| object(i, &[Datum::Text(object_type(i)), opt_text(cluster_of(i))]))
+                    .collect()
             },
         ),
         mz(
@@ -112,7 +118,14 @@ pub(super) fn relations() -> Vec<Builtin> {
                     let (id, sql) = (i.id.to_string(), create_sql(i));
                     let sql = opt_text(sql.as_deref());
                     let oid = Datum::UInt32(sql::catalog::oid(i.id));
-                    Some(Row::pack([Datum::Text(&id), oid, Datum::Text(&i.name.item), Datum::Text(&on), sql, sql]))
+                    Some(Row::pack([
+                        Datum::Text(&id),
+                        oid,
+                        Datum::Text(&i.name.item),
+                        Datum::Text(&on),
+                        sql,
+                        sql,
+                    ]))
                 };
                 of_kind(s, ItemKind::Index).filter_map(row).collect()
             },
@@ -150,13 +163,17 @@ pub(super) fn relations() -> Vec<Builtin> {
             "mz_roles",
             "id text, oid oid, name text, inherit bool = t, rolcanlogin bool = t, rolsuper bool = t",
             |s| {
-                let row = |(name, oid, id)| Row::pack([Datum::Text(id), Datum::UInt32(oid), Datum::Text(name)]);
+                let row =
+                    |(name, oid, id)| Row::pack([Datum::Text(id), Datum::UInt32(oid), Datum::Text(name)]);
                 s.roles().into_iter().map(row).collect()
             },
         ),
         none("mz_role_members", "role_id text, member text, grantor text"),
         none("mz_role_parameters", "role_id text, parameter_name text, parameter_value text"),
-        none("mz_default_privileges", "role_id text, database_id text?, schema_id text?, object_type text, grantee text, privileges text"),
+        none(
+            "mz_default_privileges",
+            "role_id text, database_id text?, schema_id text?, object_type text, grantee text, privileges text",
+        ),
         none("mz_system_privileges", "privileges text"),
         mz(
             "mz_types",
@@ -187,11 +204,16 @@ pub(super) fn relations() -> Vec<Builtin> {
         mz("mz_pseudo_types", "id text", |_| type_ids(|t| t.kind == "p")),
         mz("mz_array_types", "id text, element_id text", |_| {
             let arrays = types::all().iter().filter(|t| t.category == "A" && t.element != 0);
-            let row = |t: &types::TypeRow| Row::pack([Datum::Text(&type_id(t.oid)), Datum::Text(&type_id(t.element))]);
+            let row = |t: &types::TypeRow| {
+                Row::pack([Datum::Text(&type_id(t.oid)), Datum::Text(&type_id(t.element))])
+            };
             arrays.map(row).collect()
         }),
         none("mz_list_types", "id text, element_id text, element_modifiers int8[]?"),
-        none("mz_map_types", "id text, key_id text, value_id text, key_modifiers int8[]?, value_modifiers int8[]?"),
+        none(
+            "mz_map_types",
+            "id text, key_id text, value_id text, key_modifiers int8[]?, value_modifiers int8[]?",
+        ),
         mz(
             "mz_functions",
             "id text, oid oid, schema_id text = s2, name text, argument_type_ids text[], \
@@ -347,7 +369,8 @@ fn mz_sources(s: &State<'_>) -> Vec<Row> {
         let envelope = ["UPSERT", "DEBEZIUM"].into_iter().find(|e| upper.contains(&format!("ENVELOPE {e}")));
         let envelope = source.map(|_| envelope.unwrap_or("NONE").to_lowercase());
         let formats = ["JSON", "TEXT", "BYTES", "CSV", "AVRO", "PROTOBUF", "REGEX"];
-        let format = formats.into_iter().find(|f| upper.contains(&format!("FORMAT {f}"))).map(str::to_lowercase);
+        let format =
+            formats.into_iter().find(|f| upper.contains(&format!("FORMAT {f}"))).map(str::to_lowercase);
         Some(with_sql(
             i,
             &[
@@ -371,7 +394,8 @@ fn index_columns(s: &State<'_>) -> Vec<Row> {
                 plan::ScalarExpr::Column(c) => Some(*c),
                 _ => None,
             };
-            let nullable = column.and_then(|c| on.desc.as_ref()?.columns.get(c)).is_none_or(|c| c.ty.nullable);
+            let nullable =
+                column.and_then(|c| on.desc.as_ref()?.columns.get(c)).is_none_or(|c| c.ty.nullable);
             Row::pack([
                 Datum::Text(&id),
                 Datum::UInt64(i as u64 + 1),

@@ -40,8 +40,14 @@ pub(super) fn relations() -> Vec<Builtin> {
              snapshot_records_staged uint8 = null, snapshot_committed bool, offset_known uint8?, offset_committed uint8?",
             source_statistics,
         ),
-        none("mz_sink_statuses", "id text, name text, type text, last_status_change_at timestamptz?, status text, error text?, details jsonb?"),
-        none("mz_sink_status_history", "occurred_at timestamptz, sink_id text, status text, error text?, details jsonb?, replica_id text?"),
+        none(
+            "mz_sink_statuses",
+            "id text, name text, type text, last_status_change_at timestamptz?, status text, error text?, details jsonb?",
+        ),
+        none(
+            "mz_sink_status_history",
+            "occurred_at timestamptz, sink_id text, status text, error text?, details jsonb?, replica_id text?",
+        ),
         none(
             "mz_sink_statistics",
             "id text, replica_id text, messages_staged uint8, messages_committed uint8, bytes_staged uint8, \
@@ -55,12 +61,16 @@ pub(super) fn relations() -> Vec<Builtin> {
             pairs(s.dependencies().into_iter().filter(|(i, _)| runs(i)).map(|(a, b)| (a.id, b.id)))
         }),
         mz("mz_object_transitive_dependencies", "object_id text, referenced_object_id text", |s| {
-            let mut all: BTreeSet<(GlobalId, GlobalId)> = s.dependencies().into_iter().map(|(a, b)| (a.id, b.id)).collect();
+            let mut all: BTreeSet<(GlobalId, GlobalId)> =
+                s.dependencies().into_iter().map(|(a, b)| (a.id, b.id)).collect();
             let direct = all.clone();
             loop {
                 let further = |(a, b): &(GlobalId, GlobalId)| {
                     let (a, b) = (*a, *b);
-                    direct.range((b, GlobalId::System(0))..).take_while(move |(from, _)| *from == b).map(move |(_, c)| (a, *c))
+                    direct
+                        .range((b, GlobalId::System(0))..)
+                        .take_while(move |(from, _)| *from == b)
+                        .map(move |(_, c)| (a, *c))
                 };
                 let more: Vec<_> = all.iter().flat_map(further).filter(|p| !all.contains(p)).collect();
                 if more.is_empty() {
@@ -75,14 +85,18 @@ pub(super) fn relations() -> Vec<Builtin> {
             "id text, number uint8, apply_set text, kind text, full_name text, name text, hash text",
             applied_objects,
         ),
-        mz("mz_frontiers", "object_id text, read_frontier mz_timestamp?, write_frontier mz_timestamp?", |s| {
-            let row = |(id, (frontier, _)): (&GlobalId, &(Timestamp, bool))| {
-                let id = id.to_string();
-                let read = Datum::MzTimestamp(frontier.saturating_sub(1));
-                Row::pack([Datum::Text(&id), read, Datum::MzTimestamp(*frontier)])
-            };
-            s.frontiers.iter().map(row).collect()
-        }),
+        mz(
+            "mz_frontiers",
+            "object_id text, read_frontier mz_timestamp?, write_frontier mz_timestamp?",
+            |s| {
+                let row = |(id, (frontier, _)): (&GlobalId, &(Timestamp, bool))| {
+                    let id = id.to_string();
+                    let read = Datum::MzTimestamp(frontier.saturating_sub(1));
+                    Row::pack([Datum::Text(&id), read, Datum::MzTimestamp(*frontier)])
+                };
+                s.frontiers.iter().map(row).collect()
+            },
+        ),
         mz("mz_hydration_statuses", "object_id text, replica_id text = u1, hydrated bool", |s| {
             let objects = s.frontiers.iter().map(|(id, (_, caught_up))| (*id, *caught_up));
             let running = |status: &SourceStatus| ["running", "finished"].contains(&status.status.as_str());
@@ -118,9 +132,14 @@ pub(super) fn relations() -> Vec<Builtin> {
                     let (id, schema) = (i.id.to_string(), item_schema_id(i));
                     let system = SYSTEM_SCHEMAS.contains(&i.name.schema.as_str());
                     let database = (!system).then(|| database_id(&i.name.database));
-                    let parts = [id.as_str(), &i.name.item, object_type(i), &schema, &i.name.schema].map(Datum::Text);
+                    let parts =
+                        [id.as_str(), &i.name.item, object_type(i), &schema, &i.name.schema].map(Datum::Text);
                     let name = opt_text((!system).then_some(i.name.database.as_str()));
-                    Row::pack(parts.into_iter().chain([opt_text(database.as_deref()), name, opt_text(cluster_of(i))]))
+                    Row::pack(parts.into_iter().chain([
+                        opt_text(database.as_deref()),
+                        name,
+                        opt_text(cluster_of(i)),
+                    ]))
                 };
                 s.items().map(row).collect()
             },
@@ -142,7 +161,10 @@ pub(super) fn relations() -> Vec<Builtin> {
         // One user owns all and has every privilege: nothing was ever granted.
         none("mz_show_cluster_privileges", "grantor text, grantee text, name text, privilege_type text"),
         none("mz_show_database_privileges", "grantor text, grantee text, name text, privilege_type text"),
-        none("mz_show_schema_privileges", "grantor text, grantee text, database text, name text, privilege_type text"),
+        none(
+            "mz_show_schema_privileges",
+            "grantor text, grantee text, database text, name text, privilege_type text",
+        ),
         none(
             "mz_show_object_privileges",
             "grantor text, grantee text, database text, schema text, name text, object_type text, privilege_type text",
@@ -161,9 +183,12 @@ pub(super) fn relations() -> Vec<Builtin> {
         mz("mz_pg_relations", "oid oid, visible bool, viewdef text?, indexdef text?", |s| {
             let path = search_path(s);
             let row = |i: &CatalogItem| {
-                let visible = path.iter().any(|p| *p == i.name.schema);
+                let visible = path.contains(&i.name.schema);
                 let view = view_definition(i);
-                let index = i.index.as_ref().and_then(|(on, key)| Some(index_definition(i, s.catalog.items.get(on)?, key)));
+                let index = i
+                    .index
+                    .as_ref()
+                    .and_then(|(on, key)| Some(index_definition(i, s.catalog.items.get(on)?, key)));
                 Row::pack([
                     Datum::UInt32(sql::catalog::oid(i.id)),
                     Datum::Bool(visible),
@@ -189,7 +214,9 @@ pub(super) fn relations() -> Vec<Builtin> {
             let row = |(oid, f): (u32, plan::func::Signature)| {
                 let result = if f.set { format!("SETOF {}", f.ret) } else { f.ret.clone() };
                 let mut arguments = f.args.clone();
-                if f.variadic && let Some(last) = arguments.last_mut() {
+                if f.variadic
+                    && let Some(last) = arguments.last_mut()
+                {
                     *last = format!("VARIADIC {last}");
                 }
                 Row::pack([Datum::UInt32(oid), Datum::Text(&result), Datum::Text(&arguments.join(", "))])
@@ -209,7 +236,8 @@ fn search_path(s: &State<'_>) -> Vec<String> {
 
 /// The cluster of what runs on one.
 pub(super) fn cluster_of(item: &CatalogItem) -> Option<&'static str> {
-    let runs = [ItemKind::Source, ItemKind::MaterializedView, ItemKind::Index, ItemKind::Sink].contains(&item.kind);
+    let runs =
+        [ItemKind::Source, ItemKind::MaterializedView, ItemKind::Index, ItemKind::Sink].contains(&item.kind);
     runs.then_some(CLUSTER_ID)
 }
 
@@ -310,7 +338,8 @@ pub(super) fn kafka_sources(s: &State<'_>) -> Vec<Row> {
 }
 
 fn pairs(pairs: impl IntoIterator<Item = (GlobalId, GlobalId)>) -> Vec<Row> {
-    let row = |(a, b): (GlobalId, GlobalId)| Row::pack([Datum::Text(&a.to_string()), Datum::Text(&b.to_string())]);
+    let row =
+        |(a, b): (GlobalId, GlobalId)| Row::pack([Datum::Text(&a.to_string()), Datum::Text(&b.to_string())]);
     pairs.into_iter().map(row).collect()
 }
 

@@ -91,15 +91,11 @@ pub(super) fn relations() -> Vec<Builtin> {
              indoption int2vector, indexprs text?, indpred text = null",
             index,
         ),
-        pg(
-            "pg_namespace",
-            "oid oid, nspname name, nspowner oid = 10, nspacl text[] = null",
-            |s| {
-                let temporary = s.items().any(|i| i.name.schema == "mz_temp");
-                let schemas = s.schemas().filter(|n| temporary || n.name != "mz_temp");
-                schemas.map(|n| Row::pack([Datum::UInt32(n.oid), Datum::Text(n.name)])).collect()
-            },
-        ),
+        pg("pg_namespace", "oid oid, nspname name, nspowner oid = 10, nspacl text[] = null", |s| {
+            let temporary = s.items().any(|i| i.name.schema == "mz_temp");
+            let schemas = s.schemas().filter(|n| temporary || n.name != "mz_temp");
+            schemas.map(|n| Row::pack([Datum::UInt32(n.oid), Datum::Text(n.name)])).collect()
+        }),
         pg(
             "pg_database",
             "oid oid, datname name, datdba oid = 10, encoding int4 = 6, datlocprovider char = c, datistemplate bool = f, \
@@ -116,28 +112,39 @@ pub(super) fn relations() -> Vec<Builtin> {
             "rolname name, rolsuper bool = t, rolinherit bool = t, rolcreaterole bool = t, rolcreatedb bool = t, \
              rolcanlogin bool = t, rolreplication bool = f, rolconnlimit int4 = -1, rolpassword text = ********, \
              rolvaliduntil timestamptz = null, rolbypassrls bool = t, rolconfig text[] = null, oid oid",
-            |s| s.roles().into_iter().map(|(n, oid, _)| Row::pack([Datum::Text(n), Datum::UInt32(oid)])).collect(),
+            |s| {
+                s.roles()
+                    .into_iter()
+                    .map(|(n, oid, _)| Row::pack([Datum::Text(n), Datum::UInt32(oid)]))
+                    .collect()
+            },
         ),
         pg(
             "pg_authid",
             "oid oid, rolname name, rolsuper bool = t, rolinherit bool = t, rolcreaterole bool = t, rolcreatedb bool = t, \
              rolcanlogin bool = t, rolreplication bool = f, rolbypassrls bool = t, rolconnlimit int4 = -1, \
              rolpassword text = null, rolvaliduntil timestamptz = null",
-            |s| s.roles().into_iter().map(|(n, oid, _)| Row::pack([Datum::UInt32(oid), Datum::Text(n)])).collect(),
+            |s| {
+                s.roles()
+                    .into_iter()
+                    .map(|(n, oid, _)| Row::pack([Datum::UInt32(oid), Datum::Text(n)]))
+                    .collect()
+            },
         ),
         pg(
             "pg_user",
             "usename name, usesysid oid, usecreatedb bool = t, usesuper bool = t, userepl bool = f, \
              usebypassrls bool = t, passwd text = ********, valuntil timestamptz = null, useconfig text[] = null",
-            |s| s.roles().into_iter().map(|(n, oid, _)| Row::pack([Datum::Text(n), Datum::UInt32(oid)])).collect(),
+            |s| {
+                s.roles()
+                    .into_iter()
+                    .map(|(n, oid, _)| Row::pack([Datum::Text(n), Datum::UInt32(oid)]))
+                    .collect()
+            },
         ),
         none("pg_auth_members", "roleid oid, member oid, grantor oid, admin_option bool"),
         pg("pg_attrdef", "oid oid, adrelid oid, adnum int2, adbin text", attrdef),
-        pg(
-            "pg_description",
-            "objoid oid, classoid oid, objsubid int4, description text",
-            description,
-        ),
+        pg("pg_description", "objoid oid, classoid oid, objsubid int4, description text", description),
         none("pg_shdescription", "objoid oid, classoid oid, description text"),
         pg("pg_am", "oid oid, amname name, amhandler regproc = 0, amtype char", |_| {
             let row = |oid, name, kind| Row::pack([Datum::UInt32(oid), Datum::Text(name), Datum::Text(kind)]);
@@ -155,7 +162,10 @@ pub(super) fn relations() -> Vec<Builtin> {
             "oid oid, amopfamily oid, amoplefttype oid, amoprighttype oid, amopstrategy int2, amoppurpose char, \
              amopopr oid, amopmethod oid, amopsortfamily oid",
         ),
-        none("pg_amproc", "oid oid, amprocfamily oid, amproclefttype oid, amprocrighttype oid, amprocnum int2, amproc regproc"),
+        none(
+            "pg_amproc",
+            "oid oid, amprocfamily oid, amproclefttype oid, amprocrighttype oid, amprocnum int2, amproc regproc",
+        ),
         pg(
             "pg_collation",
             "oid oid, collname name, collnamespace oid = 11, collowner oid = 10, collprovider char, \
@@ -166,7 +176,11 @@ pub(super) fn relations() -> Vec<Builtin> {
                     let locale = opt_text(locale);
                     Row::pack([Datum::UInt32(oid), Datum::Text(name), Datum::Text(provider), locale, locale])
                 };
-                vec![row(100, "default", "d", None), row(950, "C", "c", Some("C")), row(951, "POSIX", "c", Some("POSIX"))]
+                vec![
+                    row(100, "default", "d", None),
+                    row(950, "C", "c", Some("C")),
+                    row(951, "POSIX", "c", Some("POSIX")),
+                ]
             },
         ),
         pg(
@@ -174,7 +188,9 @@ pub(super) fn relations() -> Vec<Builtin> {
             "tableoid oid = 0, oid oid, lanname name, lanowner oid = 10, lanispl bool = f, lanpltrusted bool, \
              lanplcallfoid oid = 0, laninline oid = 0, lanvalidator oid = 0, lanacl text[] = null",
             |_| {
-                let row = |oid, name, trusted| Row::pack([Datum::UInt32(oid), Datum::Text(name), Datum::Bool(trusted)]);
+                let row = |oid, name, trusted| {
+                    Row::pack([Datum::UInt32(oid), Datum::Text(name), Datum::Bool(trusted)])
+                };
                 vec![row(12, "internal", false), row(14, "sql", true)]
             },
         ),
@@ -200,7 +216,9 @@ pub(super) fn relations() -> Vec<Builtin> {
             "oid oid, rulename name = _RETURN, ev_class oid, ev_type char = 1, ev_enabled char = O, is_instead bool = t, \
              ev_qual text = <>, ev_action text = <>",
             |s| {
-                let row = |v: &CatalogItem| Row::pack([Datum::UInt32(rule_oid(v)), Datum::UInt32(sql::catalog::oid(v.id))]);
+                let row = |v: &CatalogItem| {
+                    Row::pack([Datum::UInt32(rule_oid(v)), Datum::UInt32(sql::catalog::oid(v.id))])
+                };
                 user_views(s).map(row).collect()
             },
         ),
@@ -242,7 +260,11 @@ pub(super) fn relations() -> Vec<Builtin> {
                 let views = s.relations().filter(|i| relkind(i) == Some("v"));
                 let row = |i: &CatalogItem| {
                     let definition = view_definition(i);
-                    Row::pack([Datum::Text(&i.name.schema), Datum::Text(&i.name.item), opt_text(definition.as_deref())])
+                    Row::pack([
+                        Datum::Text(&i.name.schema),
+                        Datum::Text(&i.name.item),
+                        opt_text(definition.as_deref()),
+                    ])
                 };
                 views.map(row).collect()
             },
@@ -342,7 +364,10 @@ pub(super) fn relations() -> Vec<Builtin> {
              confdelsetcols int2[]?, conexclop oid[]?, conbin text?",
         ),
         none("pg_inherits", "inhrelid oid, inhparent oid, inhseqno int4, inhdetachpending bool"),
-        none("pg_partitioned_table", "partrelid oid, partstrat char, partnatts int2, partdefid oid, partattrs int2vector, partclass oidvector, partcollation oidvector, partexprs text?"),
+        none(
+            "pg_partitioned_table",
+            "partrelid oid, partstrat char, partnatts int2, partdefid oid, partattrs int2vector, partclass oidvector, partcollation oidvector, partexprs text?",
+        ),
         none(
             "pg_policy",
             "oid oid, polname name, polrelid oid, polcmd char, polpermissive bool, polroles oid[], polqual text?, \
@@ -396,15 +421,24 @@ pub(super) fn relations() -> Vec<Builtin> {
             "oid oid, extname name, extowner oid, extnamespace oid, extrelocatable bool, extversion text, \
              extconfig oid[]?, extcondition text[]?",
         ),
-        none("pg_available_extensions", "name name, default_version text, installed_version text?, comment text"),
+        none(
+            "pg_available_extensions",
+            "name name, default_version text, installed_version text?, comment text",
+        ),
         none("pg_enum", "oid oid, enumtypid oid, enumsortorder float4, enumlabel name"),
-        none("pg_cast", "oid oid, castsource oid, casttarget oid, castfunc oid, castcontext char, castmethod char"),
+        none(
+            "pg_cast",
+            "oid oid, castsource oid, casttarget oid, castfunc oid, castcontext char, castmethod char",
+        ),
         none(
             "pg_conversion",
             "oid oid, conname name, connamespace oid, conowner oid, conforencoding int4, contoencoding int4, \
              conproc regproc, condefault bool",
         ),
-        none("pg_default_acl", "oid oid, defaclrole oid, defaclnamespace oid, defaclobjtype char, defaclacl text[]"),
+        none(
+            "pg_default_acl",
+            "oid oid, defaclrole oid, defaclnamespace oid, defaclobjtype char, defaclacl text[]",
+        ),
         none("pg_db_role_setting", "setdatabase oid, setrole oid, setconfig text[]?"),
         none(
             "pg_foreign_data_wrapper",
@@ -417,7 +451,10 @@ pub(super) fn relations() -> Vec<Builtin> {
         ),
         none("pg_foreign_table", "ftrelid oid, ftserver oid, ftoptions text[]?"),
         none("pg_user_mapping", "oid oid, umuser oid, umserver oid, umoptions text[]?"),
-        none("pg_user_mappings", "umid oid, srvid oid, srvname name, umuser oid, usename name, umoptions text[]?"),
+        none(
+            "pg_user_mappings",
+            "umid oid, srvid oid, srvname name, umuser oid, usename name, umoptions text[]?",
+        ),
         none(
             "pg_sequence",
             "seqrelid oid, seqtypid oid, seqstart int8, seqincrement int8, seqmax int8, seqmin int8, seqcache int8, \
@@ -430,13 +467,25 @@ pub(super) fn relations() -> Vec<Builtin> {
         ),
         none("pg_rules", "schemaname name, tablename name, rulename name, definition text"),
         none("pg_seclabel", "objoid oid, classoid oid, objsubid int4, provider text, label text"),
-        none("pg_seclabels", "objoid oid, classoid oid, objsubid int4, objtype text, objnamespace oid, objname text, provider text, label text"),
+        none(
+            "pg_seclabels",
+            "objoid oid, classoid oid, objsubid int4, objtype text, objnamespace oid, objname text, provider text, label text",
+        ),
         none("pg_init_privs", "objoid oid, classoid oid, objsubid int4, privtype char, initprivs text[]"),
         none("pg_largeobject_metadata", "oid oid, lomowner oid, lomacl text[]?"),
         none("pg_ts_config", "oid oid, cfgname name, cfgnamespace oid, cfgowner oid, cfgparser oid"),
-        none("pg_ts_dict", "oid oid, dictname name, dictnamespace oid, dictowner oid, dicttemplate oid, dictinitoption text?"),
-        none("pg_ts_parser", "oid oid, prsname name, prsnamespace oid, prsstart regproc, prstoken regproc, prsend regproc, prsheadline regproc, prslextype regproc"),
-        none("pg_ts_template", "oid oid, tmplname name, tmplnamespace oid, tmplinit regproc, tmpllexize regproc"),
+        none(
+            "pg_ts_dict",
+            "oid oid, dictname name, dictnamespace oid, dictowner oid, dicttemplate oid, dictinitoption text?",
+        ),
+        none(
+            "pg_ts_parser",
+            "oid oid, prsname name, prsnamespace oid, prsstart regproc, prstoken regproc, prsend regproc, prsheadline regproc, prslextype regproc",
+        ),
+        none(
+            "pg_ts_template",
+            "oid oid, tmplname name, tmplnamespace oid, tmplinit regproc, tmpllexize regproc",
+        ),
         none("pg_transform", "oid oid, trftype oid, trflang oid, trffromsql regproc, trftosql regproc"),
         none(
             "pg_locks",
@@ -444,8 +493,14 @@ pub(super) fn relations() -> Vec<Builtin> {
              transactionid oid?, classid oid?, objid oid?, objsubid int2?, virtualtransaction text?, pid int4?, \
              mode text, granted bool, fastpath bool, waitstart timestamptz?",
         ),
-        none("pg_cursors", "name text, statement text, is_holdable bool, is_binary bool, is_scrollable bool, creation_time timestamptz"),
-        none("pg_prepared_statements", "name text, statement text, prepare_time timestamptz, parameter_types text[], from_sql bool"),
+        none(
+            "pg_cursors",
+            "name text, statement text, is_holdable bool, is_binary bool, is_scrollable bool, creation_time timestamptz",
+        ),
+        none(
+            "pg_prepared_statements",
+            "name text, statement text, prepare_time timestamptz, parameter_types text[], from_sql bool",
+        ),
     ]
 }
 
@@ -540,7 +595,8 @@ fn attribute(s: &State<'_>) -> Vec<Row> {
                 plan::ScalarExpr::Column(c) => on.desc.as_ref().and_then(|d| d.columns.get(*c)),
                 _ => None,
             };
-            let (name, ty) = column.map_or((text.as_str(), ScalarType::Text), |c| (c.name.as_str(), c.ty.scalar.clone()));
+            let (name, ty) =
+                column.map_or((text.as_str(), ScalarType::Text), |c| (c.name.as_str(), c.ty.scalar.clone()));
             row(index.id, i as i16 + 1, name, &ty, false, false)
         };
         key.iter().zip(texts).enumerate().map(part).collect::<Vec<_>>()
@@ -646,7 +702,9 @@ fn proc(_: &State<'_>) -> Vec<Row> {
     let mut rows: Vec<Row> = functions().map(|(oid, s)| row(oid, &s)).collect();
     let mut seen = BTreeSet::new();
     for t in super::types::all() {
-        for (what, args, returns) in [("in", 2275, t.oid), ("out", t.oid, 2275), ("recv", 2281, t.oid), ("send", t.oid, 17)] {
+        for (what, args, returns) in
+            [("in", 2275, t.oid), ("out", t.oid, 2275), ("recv", 2281, t.oid), ("send", t.oid, 17)]
+        {
             let name = format!("{}{what}", t.io);
             if !seen.insert(name.clone()) {
                 continue;
@@ -723,7 +781,9 @@ fn index(s: &State<'_>) -> Vec<Row> {
 fn attrdef(s: &State<'_>) -> Vec<Row> {
     let defaults = s.user_items().flat_map(|i| {
         let own = i.defaults.iter().enumerate();
-        own.filter_map(move |(column, default)| Some((sql::catalog::oid(i.id), column as i16 + 1, default.as_deref()?)))
+        own.filter_map(move |(column, default)| {
+            Some((sql::catalog::oid(i.id), column as i16 + 1, default.as_deref()?))
+        })
     });
     let row = |(of, number, default): (u32, i16, &str)| {
         let oid = named_oid(&format!("{of}.{number}"));
@@ -737,7 +797,8 @@ fn description(s: &State<'_>) -> Vec<Row> {
     let row = |of: u32, class: u32, sub: i32, text: &str| {
         Row::pack([Datum::UInt32(of), Datum::UInt32(class), Datum::Int32(sub), Datum::Text(text)])
     };
-    let comments = s.comments().map(|(i, sub, text)| row(sql::catalog::oid(i.id), relations, sub.unwrap_or(0), text));
+    let comments =
+        s.comments().map(|(i, sub, text)| row(sql::catalog::oid(i.id), relations, sub.unwrap_or(0), text));
     let of_functions = functions().filter(|(_, s)| !s.description.is_empty());
     comments.chain(of_functions.map(|(oid, s)| row(oid, functions_class, 0, s.description))).collect()
 }
@@ -773,7 +834,13 @@ fn settings(s: &State<'_>) -> Vec<Row> {
     let defaults = crate::variables::Variables::default().all();
     let row = |name: &str, value: &str, default: Option<&str>| {
         let source = if default == Some(value) { "default" } else { "session" };
-        Row::pack([Datum::Text(name), Datum::Text(value), Datum::Text(source), opt_text(default), opt_text(default)])
+        Row::pack([
+            Datum::Text(name),
+            Datum::Text(value),
+            Datum::Text(source),
+            opt_text(default),
+            opt_text(default),
+        ])
     };
     let set = if s.session.settings.is_empty() { &defaults } else { &s.session.settings };
     let known = set.iter().map(|(name, value)| {
@@ -786,7 +853,11 @@ fn settings(s: &State<'_>) -> Vec<Row> {
 
 fn table_oids(s: &State<'_>) -> Vec<Row> {
     let row = |i: &CatalogItem| {
-        Row::pack([Datum::UInt32(sql::catalog::oid(i.id)), Datum::Text(&i.name.schema), Datum::Text(&i.name.item)])
+        Row::pack([
+            Datum::UInt32(sql::catalog::oid(i.id)),
+            Datum::Text(&i.name.schema),
+            Datum::Text(&i.name.item),
+        ])
     };
     s.user_items().filter(|i| matches!(relkind(i), Some("r" | "m"))).map(row).collect()
 }

@@ -19,8 +19,12 @@ fn fits(datum: &Datum<'_>, ty: &ScalarType) -> bool {
         | (Datum::TimestampTz(_), ScalarType::TimestampTz { .. })
         | (Datum::Interval(_), ScalarType::Interval)
         | (Datum::MzTimestamp(_), ScalarType::MzTimestamp) => true,
-        (Datum::Array(a), ScalarType::Array(element)) => a.elements().iter().all(|d| d.is_null() || fits(&d, element)),
-        (Datum::Array(a), ScalarType::Int2Vector) => a.elements().iter().all(|d| fits(&d, &ScalarType::Int16)),
+        (Datum::Array(a), ScalarType::Array(element)) => {
+            a.elements().iter().all(|d| d.is_null() || fits(&d, element))
+        }
+        (Datum::Array(a), ScalarType::Int2Vector) => {
+            a.elements().iter().all(|d| fits(&d, &ScalarType::Int16))
+        }
         _ => false,
     }
 }
@@ -62,11 +66,13 @@ fn sample() -> CatalogState {
     let mut table = item(1, ItemKind::Table, "events", "CREATE TABLE materialize.public.events (id int8)");
     table.desc = Some(desc.clone());
     table.defaults = vec![Some("1".into()), None, None, None, None];
-    let mut source = item(2, ItemKind::Source, "feed", "CREATE SOURCE materialize.public.feed FROM KAFKA … FORMAT JSON");
+    let mut source =
+        item(2, ItemKind::Source, "feed", "CREATE SOURCE materialize.public.feed FROM KAFKA … FORMAT JSON");
     source.desc = Some(desc.clone());
     source.connection = None;
     source.uses = vec![GlobalId::User(3)];
-    let sql = "CREATE MATERIALIZED VIEW materialize.public.\"by as\" WITH (x = 1) AS SELECT id AS a FROM events";
+    let sql =
+        "CREATE MATERIALIZED VIEW materialize.public.\"by as\" WITH (x = 1) AS SELECT id AS a FROM events";
     let mut view = item(5, ItemKind::MaterializedView, "by as", sql);
     view.desc = Some(desc.clone());
     view.uses = vec![GlobalId::User(2), GlobalId::User(1)];
@@ -78,7 +84,8 @@ fn sample() -> CatalogState {
     let mut plain = item(7, ItemKind::View, "v", "CREATE VIEW materialize.public.v AS SELECT 1");
     plain.desc = Some(desc);
     plain.uses = vec![GlobalId::User(5)];
-    let mut connection = item(8, ItemKind::Connection, "k", "CREATE CONNECTION materialize.public.k TO KAFKA …");
+    let mut connection =
+        item(8, ItemKind::Connection, "k", "CREATE CONNECTION materialize.public.k TO KAFKA …");
     connection.connection = Some(sql::plan::ConnectionPlan::Kafka(sql::plan::KafkaConnectionPlan {
         brokers: vec!["b:9092".into()],
         ..Default::default()
@@ -107,7 +114,8 @@ fn sample() -> CatalogState {
             progress_name: "feed_progress".into(),
         },
     );
-    let name = ObjectName { database: DATABASE.into(), schema: "public".into(), item: "feed_progress".into() };
+    let name =
+        ObjectName { database: DATABASE.into(), schema: "public".into(), item: "feed_progress".into() };
     catalog.insert(progress_item(2, name, GlobalId::User(2)), None);
     catalog
 }
@@ -185,7 +193,16 @@ fn names_are_unique_in_a_schema_and_columns_in_a_relation() {
 
 #[test]
 fn numbers_of_the_catalog_are_unique() {
-    for relation in ["pg_class", "pg_type", "pg_proc", "pg_operator", "pg_namespace", "pg_database", "pg_rewrite", "pg_roles"] {
+    for relation in [
+        "pg_class",
+        "pg_type",
+        "pg_proc",
+        "pg_operator",
+        "pg_namespace",
+        "pg_database",
+        "pg_rewrite",
+        "pg_roles",
+    ] {
         let rows = rows("pg_catalog", relation);
         let oids: BTreeSet<&String> = rows.iter().map(|r| &r["oid"]).collect();
         assert_eq!(oids.len(), rows.len(), "{relation}");
@@ -238,7 +255,10 @@ fn kinds_of_objects_show_as_postgres_has_them() {
 
 #[test]
 fn definitions_are_found_in_statements() {
-    assert_eq!(row("pg_catalog", "pg_matviews", "matviewname", "by as")["definition"], "SELECT id AS a FROM events;");
+    assert_eq!(
+        row("pg_catalog", "pg_matviews", "matviewname", "by as")["definition"],
+        "SELECT id AS a FROM events;"
+    );
     let index = row("pg_catalog", "pg_indexes", "indexname", "i");
     assert_eq!(index["indexdef"], "CREATE INDEX i ON public.\"by as\" USING btree (id, (lower(x, 'a,b')))");
     let index = row("pg_catalog", "pg_index", "indrelid", "20005");
@@ -266,7 +286,10 @@ fn dependencies_lead_from_user_to_used() {
     let expected = [("s1000002", "u2"), ("u5", "u1"), ("u5", "u2"), ("u6", "u5"), ("u7", "u5")];
     assert_eq!(all, expected.map(|(a, b)| (a.to_string(), b.to_string())).into());
     let transitive = rows("mz_internal", "mz_object_transitive_dependencies");
-    assert!(transitive.iter().any(|r| r["object_id"] == "u7" && r["referenced_object_id"] == "u1"), "{transitive:?}");
+    assert!(
+        transitive.iter().any(|r| r["object_id"] == "u7" && r["referenced_object_id"] == "u1"),
+        "{transitive:?}"
+    );
 }
 
 #[test]
@@ -274,7 +297,10 @@ fn applied_objects_can_be_dropped_by_their_full_names() {
     let applied = rows("mz_internal", "mz_applied_objects");
     assert_eq!(applied.len(), 1);
     assert_eq!(applied[0]["kind"], "MATERIALIZED VIEW");
-    assert_eq!(applied[0]["full_name"], "materialize.\"public\".\"by as\"".replace("\"public\"", &sql_name("public")));
+    assert_eq!(
+        applied[0]["full_name"],
+        "materialize.\"public\".\"by as\"".replace("\"public\"", &sql_name("public"))
+    );
     assert_eq!(applied[0]["name"], "by as");
 }
 
@@ -290,6 +316,9 @@ fn words_are_found_outside_of_parentheses_and_quotes() {
     assert_eq!(at("VIEW \"as\" (a, \"b as c\") AS SELECT 1"), Some("SELECT 1".into()));
     assert_eq!(at("VIEW x /* as */ WITH (o = 'as') -- as\n as TABLE t"), Some("TABLE t".into()));
     assert_eq!(at("VIEW 'as"), None);
-    assert_eq!(split_at_commas("(a, f(b, c), 'd,e')"), Some(vec!["a".into(), "f(b, c)".into(), "'d,e'".into()]));
+    assert_eq!(
+        split_at_commas("(a, f(b, c), 'd,e')"),
+        Some(vec!["a".into(), "f(b, c)".into(), "'d,e'".into()])
+    );
     assert_eq!(split_at_commas("(a"), None);
 }
