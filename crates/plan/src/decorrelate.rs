@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use repr::error::code;
 use repr::{ColumnType, Datum, EvalError, Row, ScalarType, SqlError};
 
-use crate::func::{AggKind, ids};
+use crate::func::{AggKind, FuncRef, ids};
 use crate::hir::{ColumnRef, HirAggregateExpr, HirRelationExpr, HirScalarExpr, JoinKind};
 use crate::{AggregateExpr, ColumnOrder, LocalId, RelationExpr, ScalarExpr, known, walk};
 
@@ -313,16 +313,11 @@ impl Lowering {
         columns: &BTreeMap<ColumnRef, usize>,
     ) -> Result<ScalarExpr, SqlError> {
         let query = match aggregate_over_all(query) {
-            Ok((expr, groups, otherwise)) => {
-                // What is computed of the aggregates is computed where the value is wanted, NULLs for no rows included.
+            Ok((mut values, groups, otherwise)) => {
+                // What is computed of the aggregates is computed where the value is wanted.
                 let first = rows.arity;
                 self.append(groups, rows, k, columns, |plan, _| Found { plan, otherwise, total: false })?;
-                let mut around = BTreeMap::new();
-                for r in free_columns_of(&expr) {
-                    around.insert(r, outer_place(r, k, columns)?);
-                }
-                // The first of the new columns is the constant that made the groups.
-                return self.scalar(expr, rows, first + 1, &around);
+                return self.of_aggregates(values.swap_remove(0), rows, first, k, columns);
             }
             Err(query) => query,
         };
@@ -359,7 +354,7 @@ impl Lowering {
         let error = EvalError::new(code::CARDINALITY_VIOLATION, message);
         let one = ScalarExpr::literal(Datum::Int64(1), ScalarType::Int64);
         let many = ScalarExpr::Call {
-            func: crate::func::FuncRef::of(ids::GT),
+            func: FuncRef::of(ids::GT),
             args: vec![ScalarExpr::Column(rows.arity - 2), one],
             ty: ScalarType::Bool,
         };
@@ -368,6 +363,42 @@ impl Lowering {
             then: Box::new(known::error(error, ty)),
             els: Box::new(value),
         })
+    }
+
+    /// Appends to each row a subquery's row that is computed from aggregates (see [`aggregate_over_all`]).
+    fn aggregates(
+        &mut self,
+        values: Vec<HirScalarExpr>,
+        groups: HirRelationExpr,
+        otherwise: Vec<ScalarExpr>,
+        rows: &mut Rows,
+        k: usize,
+        columns: &BTreeMap<ColumnRef, usize>,
+    ) -> Result<(), SqlError> {
+        let before = rows.arity;
+        self.append(groups, rows, k, columns, |plan, _| Found { plan, otherwise, total: false })?;
+        let values = values.into_iter().map(|v| self.of_aggregates(v, rows, before, k, columns));
+        let values = values.collect::<Result<Vec<_>, _>>()?;
+        let n = values.len();
+        rows.plan = rows.plan.take().map(values).project((0..before).chain(rows.arity..rows.arity + n));
+        rows.arity = before + n;
+        Ok(())
+    }
+
+    /// An expression over aggregates that were appended at `first`: a constant, then they.
+    fn of_aggregates(
+        &mut self,
+        value: HirScalarExpr,
+        rows: &mut Rows,
+        first: usize,
+        k: usize,
+        columns: &BTreeMap<ColumnRef, usize>,
+    ) -> Result<ScalarExpr, SqlError> {
+        let mut around = BTreeMap::new();
+        for r in free_columns_of(&value) {
+            around.insert(r, outer_place(r, k, columns)?);
+        }
+        self.scalar(value, rows, first + 1, &around)
     }
 
     /// Appends to each row what `make` finds for its key in a subquery's rows (the key's columns come first).
@@ -493,6 +524,19 @@ impl Lowering {
         let l = left.arity();
         let keeps_right = matches!(kind, JoinKind::RightOuter | JoinKind::FullOuter);
         let free = free_columns(&right);
+        let right = if free.is_empty() || keeps_right || (kind != JoinKind::Inner && !hir_is_true(&on)) {
+            right
+        } else {
+            match aggregate_over_all(right) {
+                Ok((values, groups, otherwise)) => {
+                    let mut rows = Rows { plan: left, arity: l };
+                    self.aggregates(values, groups, otherwise, &mut rows, k, &outer.columns)?;
+                    self.filter(hir_conjuncts(on), &mut rows, outer)?;
+                    return Ok(rows.plan);
+                }
+                Err(right) => right,
+            }
+        };
         let mut bindings = vec![];
         // The right side comes with keys in front if it depends on the left or on outer rows: these columns of the left.
         let (left, right, keys) = if keeps_right {
@@ -628,7 +672,11 @@ impl Lowering {
         outer: &Outer,
     ) -> Result<(), SqlError> {
         let arity = rows.arity;
-        let (nested, plain): (Vec<_>, Vec<_>) = predicates.into_iter().partition(has_subquery);
+        let predicates = predicates.into_iter().flat_map(|p| match has_subquery(&p) {
+            true => hir_conjuncts(when_true(p)),
+            false => vec![p],
+        });
+        let (nested, plain): (Vec<_>, Vec<_>) = predicates.partition(has_subquery);
         let plain = plain.into_iter().map(|p| self.scalar(p, rows, outer.arity, &outer.columns));
         let plain = plain.collect::<Result<Vec<_>, _>>()?;
         rows.plan = rows.plan.take().filter(plain.into_iter().filter(|p| !p.is_literal_true()));
@@ -737,12 +785,12 @@ fn detach_product(own: &RelationExpr, predicates: &[ScalarExpr], width: usize) -
     Some(moved.project((n..n + width).chain(0..n)).filter(rest))
 }
 
-/// If a query computes one row from aggregates over all its input: the expression of that row, the aggregates by a
+/// If a query computes one row from aggregates over all its input: the expressions of that row, the aggregates by a
 /// constant (so that no input gives no row), and their values over nothing, the constant's first.
 #[allow(clippy::type_complexity)]
 fn aggregate_over_all(
     query: HirRelationExpr,
-) -> Result<(HirScalarExpr, HirRelationExpr, Vec<ScalarExpr>), HirRelationExpr> {
+) -> Result<(Vec<HirScalarExpr>, HirRelationExpr, Vec<ScalarExpr>), HirRelationExpr> {
     fn is_one(query: &HirRelationExpr) -> bool {
         match query {
             HirRelationExpr::Project { input, .. } => is_one(input),
@@ -793,7 +841,7 @@ fn aggregate_over_all(
     let width = hir_arity(&input);
     let input = HirRelationExpr::Map { input, scalars: vec![constant] };
     let groups = HirRelationExpr::Reduce { input: Box::new(input), group_key: vec![width], aggregates };
-    Ok((values.swap_remove(0), groups, otherwise))
+    Ok((values, groups, otherwise))
 }
 
 /// Puts expressions in the place of a query's own columns, in an expression without subqueries.
@@ -934,6 +982,107 @@ fn hir_conjuncts(e: HirScalarExpr) -> Vec<HirScalarExpr> {
     match e {
         HirScalarExpr::And(args) => args.into_iter().flat_map(hir_conjuncts).collect(),
         other => vec![other],
+    }
+}
+
+/// A condition that is true exactly when `e` is (else it may be false or NULL, in other cases than `e`). So that what a
+/// filter asks of `IN` and `NOT IN` is EXISTS again: their forms give NULL in some cases, which a filter does not need.
+fn when_true(e: HirScalarExpr) -> HirScalarExpr {
+    match e {
+        HirScalarExpr::And(args) => hir_and(args.into_iter().map(when_true)),
+        HirScalarExpr::Or(args) => hir_or(args.into_iter().map(when_true)),
+        HirScalarExpr::Literal(Ok(row), t) => {
+            let is_true = row.iter().next() == Some(Datum::Bool(true));
+            if is_true { HirScalarExpr::Literal(Ok(row), t) } else { hir_bool(false) }
+        }
+        HirScalarExpr::Call { func, mut args, .. } if func.0.id == ids::NOT && args.len() == 1 => {
+            when_false(args.remove(0))
+        }
+        HirScalarExpr::If { cond, then, els } => match (hir_truth(&then), hir_truth(&els)) {
+            (Some(true), _) => hir_or([when_true(*cond), when_true(*els)]),
+            (Some(false), _) => hir_and([when_not_true(*cond), when_true(*els)]),
+            (_, Some(false)) => hir_and([when_true(*cond), when_true(*then)]),
+            _ => HirScalarExpr::If { cond, then, els },
+        },
+        other => other,
+    }
+}
+
+/// A condition that is true exactly when `e` is false.
+fn when_false(e: HirScalarExpr) -> HirScalarExpr {
+    match e {
+        HirScalarExpr::And(args) => hir_or(args.into_iter().map(when_false)),
+        HirScalarExpr::Or(args) => hir_and(args.into_iter().map(when_false)),
+        HirScalarExpr::Literal(Ok(row), _) => hir_bool(row.iter().next() == Some(Datum::Bool(false))),
+        HirScalarExpr::Call { func, mut args, .. } if func.0.id == ids::NOT && args.len() == 1 => {
+            when_true(args.remove(0))
+        }
+        HirScalarExpr::If { cond, then, els } => {
+            let is_false = |e: &HirScalarExpr| match e {
+                HirScalarExpr::Literal(Ok(row), _) => Some(row.iter().next() == Some(Datum::Bool(false))),
+                _ => None,
+            };
+            match (is_false(&then), is_false(&els)) {
+                (Some(true), _) => hir_or([when_true(*cond), when_false(*els)]),
+                (Some(false), _) => hir_and([when_not_true(*cond), when_false(*els)]),
+                (_, Some(false)) => hir_and([when_true(*cond), when_false(*then)]),
+                _ => hir_call(ids::NOT, HirScalarExpr::If { cond, then, els }),
+            }
+        }
+        other => hir_call(ids::NOT, other),
+    }
+}
+
+/// A condition that is true exactly when `e` is false or NULL, and else false.
+fn when_not_true(e: HirScalarExpr) -> HirScalarExpr {
+    match e {
+        HirScalarExpr::And(args) => hir_or(args.into_iter().map(when_not_true)),
+        HirScalarExpr::Or(args) => hir_and(args.into_iter().map(when_not_true)),
+        HirScalarExpr::Literal(Ok(row), _) => hir_bool(row.iter().next() != Some(Datum::Bool(true))),
+        HirScalarExpr::Exists(query) => hir_call(ids::NOT, HirScalarExpr::Exists(query)),
+        HirScalarExpr::Call { func, args, ty } if func.0.id == ids::IS_NULL => {
+            HirScalarExpr::Call { func: FuncRef::of(ids::IS_NOT_NULL), args, ty }
+        }
+        other => hir_call(ids::IS_NOT_TRUE, other),
+    }
+}
+
+fn hir_is_true(e: &HirScalarExpr) -> bool {
+    hir_truth(e) == Some(true)
+}
+
+/// Whether a constant is true; false or NULL.
+fn hir_truth(e: &HirScalarExpr) -> Option<bool> {
+    match e {
+        HirScalarExpr::Literal(Ok(row), _) => Some(row.iter().next() == Some(Datum::Bool(true))),
+        _ => None,
+    }
+}
+
+fn hir_bool(b: bool) -> HirScalarExpr {
+    HirScalarExpr::Literal(Ok(Row::pack([Datum::Bool(b)])), ScalarType::Bool.nullable(false))
+}
+
+fn hir_call(id: &'static str, arg: HirScalarExpr) -> HirScalarExpr {
+    HirScalarExpr::Call { func: FuncRef::of(id), args: vec![arg], ty: ScalarType::Bool }
+}
+
+fn hir_and(args: impl IntoIterator<Item = HirScalarExpr>) -> HirScalarExpr {
+    let mut args: Vec<_> = args.into_iter().filter(|a| hir_truth(a) != Some(true)).collect();
+    match args.len() {
+        0 => hir_bool(true),
+        1 => args.remove(0),
+        _ => HirScalarExpr::And(args),
+    }
+}
+
+/// Of conditions of which only it matters whether one is true.
+fn hir_or(args: impl IntoIterator<Item = HirScalarExpr>) -> HirScalarExpr {
+    let mut args: Vec<_> = args.into_iter().filter(|a| hir_truth(a) != Some(false)).collect();
+    match args.len() {
+        0 => hir_bool(false),
+        1 => args.remove(0),
+        _ => HirScalarExpr::Or(args),
     }
 }
 

@@ -83,6 +83,11 @@ pub(crate) mod hir {
         HirScalarExpr::Literal(Ok(row(&[n])), ScalarType::Int64.nullable(false))
     }
 
+    pub(crate) fn truth(b: Option<bool>) -> HirScalarExpr {
+        let datum = b.map_or(Datum::Null, Datum::Bool);
+        HirScalarExpr::Literal(Ok(Row::pack([datum])), ScalarType::Bool.nullable(b.is_none()))
+    }
+
     pub(crate) fn call(id: &'static str, args: Vec<HirScalarExpr>, ty: ScalarType) -> HirScalarExpr {
         HirScalarExpr::Call { func: FuncRef::of(id), args, ty }
     }
@@ -175,25 +180,51 @@ fn is_true(e: &ScalarExpr, row: &Row) -> Result<bool, EvalError> {
     Ok(value(e, row)?.unpack() == [Datum::Bool(true)])
 }
 
+/// Two rows by sort keys, then by their bytes.
+fn compare(a: &Row, b: &Row, order_key: &[ColumnOrder]) -> Ordering {
+    let (x, y) = (a.unpack(), b.unpack());
+    for o in order_key {
+        let (x, y) = (x[o.column], y[o.column]);
+        let order = match (x.is_null(), y.is_null()) {
+            (true, true) => Ordering::Equal,
+            (true, false) if o.nulls_first => Ordering::Less,
+            (true, false) => Ordering::Greater,
+            (false, true) if o.nulls_first => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            _ if o.desc => y.cmp(&x),
+            _ => x.cmp(&y),
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    a.cmp(b)
+}
+
 fn aggregated(a: &AggregateExpr, rows: &Rows) -> Result<Row, EvalError> {
-    let mut args: Vec<Row> = vec![];
+    let order: Vec<ColumnOrder> = a.order_by.iter().map(|o| o.1).collect();
+    let mut args: Vec<(Row, Row)> = vec![];
     for (row, diff) in rows {
         if let Some(f) = &a.filter
             && !is_true(f, row)?
         {
             continue;
         }
-        let mut arg = Row::default();
+        let (mut arg, mut keys) = (Row::default(), Row::default());
         for e in &a.args {
             arg.extend_packed(value(e, row)?.as_ref());
         }
-        args.extend(std::iter::repeat_n(arg, usize::try_from(*diff).expect("groups have no negative rows")));
+        for (e, _) in &a.order_by {
+            keys.extend_packed(value(e, row)?.as_ref());
+        }
+        let copies = usize::try_from(*diff).expect("groups have no negative rows");
+        args.extend(std::iter::repeat_n((keys, arg), copies));
     }
-    args.sort();
+    args.sort_by(|x, y| compare(&x.0, &y.0, &order).then_with(|| x.1.cmp(&y.1)));
     if a.distinct {
         args.dedup();
     }
-    a.func.evaluate(&args, &a.ty)
+    a.func.evaluate(&args.into_iter().map(|a| a.1).collect::<Vec<_>>(), &a.ty)
 }
 
 fn top(rows: &Rows, group_key: &[usize], order_key: &[ColumnOrder], limit: Option<u64>, offset: u64) -> Rows {
@@ -204,25 +235,7 @@ fn top(rows: &Rows, group_key: &[usize], order_key: &[ColumnOrder], limit: Optio
     }
     let mut out = vec![];
     for mut group in groups.into_values() {
-        group.sort_by(|a, b| {
-            let (x, y) = (a.unpack(), b.unpack());
-            for o in order_key {
-                let (x, y) = (x[o.column], y[o.column]);
-                let order = match (x.is_null(), y.is_null()) {
-                    (true, true) => Ordering::Equal,
-                    (true, false) if o.nulls_first => Ordering::Less,
-                    (true, false) => Ordering::Greater,
-                    (false, true) if o.nulls_first => Ordering::Greater,
-                    (false, true) => Ordering::Less,
-                    _ if o.desc => y.cmp(&x),
-                    _ => x.cmp(&y),
-                };
-                if order != Ordering::Equal {
-                    return order;
-                }
-            }
-            a.cmp(b)
-        });
+        group.sort_by(|a, b| compare(a, b, order_key));
         let kept = group.into_iter().skip(offset as usize).take(limit.map_or(usize::MAX, |n| n as usize));
         out.extend(kept.map(|r| (r.clone(), 1)));
     }
@@ -702,7 +715,24 @@ impl Dice {
     }
 
     fn condition(&mut self, n: usize, around: &[usize], depth: usize) -> HirScalarExpr {
-        match self.roll(9) {
+        match self.roll(10) {
+            8 if depth > 0 => {
+                // What `x IN (SELECT …)` and `x NOT IN (SELECT …)` are.
+                let query = self.query(&Dice::inside(n, around), depth - 1);
+                let null = HirScalarExpr::If {
+                    cond: Box::new(self.condition(n, around, depth - 1)),
+                    then: Box::new(hir::truth(None)),
+                    els: Box::new(hir::truth(Some(false))),
+                };
+                let within = HirScalarExpr::If {
+                    cond: Box::new(hir::exists(query)),
+                    then: Box::new(hir::truth(Some(true))),
+                    els: Box::new(null),
+                };
+                let negated = self.roll(2) == 0;
+                if negated { hir::call("not", vec![within], ScalarType::Bool) } else { within }
+            }
+
             0 => {
                 hir::call("lt", vec![self.column(n, around), self.number(n, around, depth)], ScalarType::Bool)
             }

@@ -104,7 +104,8 @@ pub fn description(calls: &[Call], keys: usize) -> String {
     format!("{keys};{}", calls.join(";"))
 }
 
-fn parse(text: &str) -> Option<(usize, Vec<Call>)> {
+/// Reads what [`description`] wrote: how many sort keys, and the calls.
+pub(crate) fn parse(text: &str) -> Option<(usize, Vec<Call>)> {
     let bound = |s: &str| {
         Some(match s {
             "up" => Bound::UnboundedPreceding,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::{RelationExpr, walk};
+use crate::func::window;
+use crate::{RelationExpr, ScalarExpr, walk};
 
 /// The plan keeps its columns; its inputs lose those that it does not need.
 pub(super) fn run(plan: &mut RelationExpr) {
@@ -61,8 +62,18 @@ fn prune(plan: RelationExpr, needed: &BTreeSet<usize>) -> (RelationExpr, Vec<usi
             predicates.iter_mut().for_each(|p| p.map_columns(&mut |c| new_place(&kept, c)));
             (input.filter(predicates), kept)
         }
-        RelationExpr::FlatMap { input, func, mut args, typ } => {
+        RelationExpr::FlatMap { mut input, func, mut args, mut typ } => {
             let width = input.arity();
+            if func == window::window_rows()
+                && let [ScalarExpr::Column(list)] = args[..]
+            {
+                if let Some(plan) = super::window::prune(&mut input, list, needed) {
+                    return prune(plan, needed);
+                }
+                for (i, t) in typ.iter_mut().enumerate() {
+                    t.nullable |= !needed.contains(&(width + i));
+                }
+            }
             let mut below: BTreeSet<usize> = needed.iter().copied().filter(|c| *c < width).collect();
             args.iter().for_each(|a| walk::add_columns(a, &mut below));
             let (input, mut kept) = prune(*input, &below);

@@ -6,6 +6,7 @@
 //!   chain      Map, Filter and Project over each other become Filter, Map, Project
 //!   pushdown   conditions go down, through joins to every side that they can be said of; equalities make join keys
 //!   join       nested joins become one, classes of equal expressions are merged, then (at the end) ordered
+//!   window     few row numbers need few rows
 //!   demand     columns that nobody reads go
 //!   reduce     DISTINCT, thresholds and limits that change nothing go
 //!   union      branches that cancel each other go
@@ -25,6 +26,7 @@ mod join;
 mod pushdown;
 mod reduce;
 mod union;
+mod window;
 
 use crate::RelationExpr;
 
@@ -40,6 +42,7 @@ const PASSES: &[(&str, Pass)] = &[
     ("join", join::run),
     ("union", union::run),
     ("reduce", reduce::run),
+    ("window", window::run),
     ("demand", demand::run),
 ];
 

@@ -289,6 +289,79 @@ fn union_cancels_opposites() {
     assert_eq!(optimize_text(plan), lines(&["Get u2"]));
 }
 
+/// `SELECT *, row_number() OVER (PARTITION BY #0 ORDER BY #1 DESC, #2)` over three columns, the number last.
+fn numbered() -> RelationExpr {
+    use crate::func::window::{self, Bound, Call, Frame, Units};
+    let frame = Frame { units: Units::Range, start: Bound::UnboundedPreceding, end: Bound::CurrentRow };
+    let number = Call {
+        name: "row_number".into(),
+        aggregate: false,
+        args: 0,
+        filter: false,
+        ignore_nulls: false,
+        frame,
+    };
+    let text = window::description(&[number], 2);
+    let own: Vec<_> = ints(3).into_iter().map(|t| ("f".to_string(), t)).collect();
+    let mut fields = own.clone();
+    fields.push(("w".into(), ScalarType::Int64.nullable(true)));
+    let aggregate = crate::AggregateExpr {
+        func: window::window(),
+        args: vec![
+            ScalarExpr::literal(Datum::Text(&text), ScalarType::Text),
+            call("row", vec![col(0), col(1), col(2)], ScalarType::Record(own)),
+            col(1),
+            col(2),
+        ],
+        distinct: false,
+        order_by: vec![
+            (col(1), ColumnOrder { column: 0, desc: true, nulls_first: true }),
+            (col(2), ColumnOrder { column: 1, desc: false, nulls_first: false }),
+        ],
+        filter: None,
+        ty: ScalarType::List(Box::new(ScalarType::Record(fields))),
+    };
+    let groups = get(1, 3).reduce(vec![col(0)], vec![aggregate]);
+    groups.flat_map(window::window_rows(), vec![col(1)], ints(4)).project([2, 3, 4, 5])
+}
+
+#[test]
+fn window_of_the_first_rows_is_a_limit() {
+    let deduplicated = numbered().filter([eq(col(3), int(1))]).project([0, 1]);
+    assert_eq!(
+        optimize_text(deduplicated),
+        lines(&["Project #0, #1", "  TopK by #0 order #1 desc, #2 limit 1", "    Get u1"])
+    );
+    let few = numbered().filter([lt(col(3), int(3)), lt(int(7), col(1))]).project([0, 3]);
+    let text = optimize_text(few);
+    assert!(text.contains("TopK by #0 order #1 desc, #2 limit 2\n"), "{text}");
+    // The columns that nobody reads do not go through the window.
+    assert!(text.contains("row(#0, #1, NULL)"), "{text}");
+}
+
+#[test]
+fn windows_give_the_same_rows_limited_and_pruned() {
+    use crate::testing::{Dice, run};
+    let conditions = [
+        vec![eq(col(3), int(1))],
+        vec![lt(col(3), int(3)), lt(int(1), col(1))],
+        vec![lt(int(1), col(3))],
+        vec![eq(col(3), int(2)), eq(col(0), int(1))],
+        vec![eq(col(3), int(0))],
+    ];
+    for seed in 0..200 {
+        let mut dice = Dice::new(seed);
+        let data = [(GlobalId::User(1), dice.rows(3, 8))].into();
+        for condition in &conditions {
+            for columns in [vec![0, 1, 2, 3], vec![0, 1], vec![3]] {
+                let plan = numbered().filter(condition.clone()).project(columns);
+                let optimized = optimize(plan.clone());
+                assert_eq!(run(&optimized, &data), run(&plan, &data), "seed {seed}\n{}", shown(&optimized));
+            }
+        }
+    }
+}
+
 #[test]
 fn bindings_are_kept_only_where_they_save_work() {
     let groups = || get(1, 2).distinct();
