@@ -21,11 +21,19 @@ pub struct ColumnRef {
 pub enum HirScalarExpr {
     Column(ColumnRef),
     Literal(Result<Row, EvalError>, ColumnType),
-    Call { func: FuncRef, args: Vec<HirScalarExpr>, ty: ScalarType },
+    Call {
+        func: FuncRef,
+        args: Vec<HirScalarExpr>,
+        ty: ScalarType,
+    },
     And(Vec<HirScalarExpr>),
     Or(Vec<HirScalarExpr>),
     Coalesce(Vec<HirScalarExpr>),
-    If { cond: Box<HirScalarExpr>, then: Box<HirScalarExpr>, els: Box<HirScalarExpr> },
+    If {
+        cond: Box<HirScalarExpr>,
+        then: Box<HirScalarExpr>,
+        els: Box<HirScalarExpr>,
+    },
     Try(Box<HirScalarExpr>),
     Context(Context),
     Parameter(usize, ScalarType),
@@ -49,24 +57,78 @@ pub enum JoinKind {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "as in RelationExpr")]
 pub enum HirRelationExpr {
-    Constant { rows: Result<Vec<(Row, Diff)>, EvalError>, typ: Vec<ColumnType> },
-    Get { id: GlobalId, typ: Vec<ColumnType> },
-    LocalGet { id: LocalId, typ: Vec<ColumnType> },
-    Let { id: LocalId, value: Box<HirRelationExpr>, body: Box<HirRelationExpr> },
-    LetRec { bindings: Vec<(LocalId, HirRelationExpr, Vec<ColumnType>)>, limit: Option<(u64, bool)>, body: Box<HirRelationExpr> },
-    Project { input: Box<HirRelationExpr>, columns: Vec<usize> },
-    Map { input: Box<HirRelationExpr>, scalars: Vec<HirScalarExpr> },
-    Filter { input: Box<HirRelationExpr>, predicates: Vec<HirScalarExpr> },
-    FlatMap { input: Box<HirRelationExpr>, func: TableFuncRef, args: Vec<HirScalarExpr>, typ: Vec<ColumnType> },
+    Constant {
+        rows: Result<Vec<(Row, Diff)>, EvalError>,
+        typ: Vec<ColumnType>,
+    },
+    Get {
+        id: GlobalId,
+        typ: Vec<ColumnType>,
+    },
+    LocalGet {
+        id: LocalId,
+        typ: Vec<ColumnType>,
+    },
+    Let {
+        id: LocalId,
+        value: Box<HirRelationExpr>,
+        body: Box<HirRelationExpr>,
+    },
+    LetRec {
+        bindings: Vec<(LocalId, HirRelationExpr, Vec<ColumnType>)>,
+        limit: Option<(u64, bool)>,
+        body: Box<HirRelationExpr>,
+    },
+    Project {
+        input: Box<HirRelationExpr>,
+        columns: Vec<usize>,
+    },
+    Map {
+        input: Box<HirRelationExpr>,
+        scalars: Vec<HirScalarExpr>,
+    },
+    Filter {
+        input: Box<HirRelationExpr>,
+        predicates: Vec<HirScalarExpr>,
+    },
+    FlatMap {
+        input: Box<HirRelationExpr>,
+        func: TableFuncRef,
+        args: Vec<HirScalarExpr>,
+        typ: Vec<ColumnType>,
+    },
     /// `right` is lateral: its level-1 columns are those of `left` (its level 2 is what is level 1 here), always, also
     /// where SQL did not say LATERAL; then it just has no such columns. `on` sees the columns of both end to end.
-    Join { left: Box<HirRelationExpr>, right: Box<HirRelationExpr>, on: Box<HirScalarExpr>, kind: JoinKind },
-    Reduce { input: Box<HirRelationExpr>, group_key: Vec<usize>, aggregates: Vec<HirAggregateExpr> },
-    Distinct { input: Box<HirRelationExpr> },
-    TopK { input: Box<HirRelationExpr>, group_key: Vec<usize>, order_key: Vec<ColumnOrder>, limit: Option<u64>, offset: u64 },
-    Negate { input: Box<HirRelationExpr> },
-    Threshold { input: Box<HirRelationExpr> },
-    Union { inputs: Vec<HirRelationExpr> },
+    Join {
+        left: Box<HirRelationExpr>,
+        right: Box<HirRelationExpr>,
+        on: Box<HirScalarExpr>,
+        kind: JoinKind,
+    },
+    Reduce {
+        input: Box<HirRelationExpr>,
+        group_key: Vec<usize>,
+        aggregates: Vec<HirAggregateExpr>,
+    },
+    Distinct {
+        input: Box<HirRelationExpr>,
+    },
+    TopK {
+        input: Box<HirRelationExpr>,
+        group_key: Vec<usize>,
+        order_key: Vec<ColumnOrder>,
+        limit: Option<u64>,
+        offset: u64,
+    },
+    Negate {
+        input: Box<HirRelationExpr>,
+    },
+    Threshold {
+        input: Box<HirRelationExpr>,
+    },
+    Union {
+        inputs: Vec<HirRelationExpr>,
+    },
 }
 
 /// An aggregate whose parts may hold subqueries. An empty `group_key` gives one row also over no input, as SQL wants.
