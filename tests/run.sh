@@ -34,5 +34,5 @@ bash tests/kafka/kafka-up.sh fetch
 
 # A skipped test is a failure here.
 export DELTAMILL_REQUIRE=1
-cargo test --workspace --all-targets --no-fail-fast -- --test-threads 2
+cargo test --workspace --lib --bins --tests --no-fail-fast -- --test-threads 2
 cargo test --workspace --doc
