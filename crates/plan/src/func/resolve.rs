@@ -209,7 +209,7 @@ pub fn slice(of: &ScalarType) -> Result<Resolved, SqlError> {
     slices(of, 1)
 }
 
-/// Resolves `x[i:j][k:l]…` over so many dimensions, as [`slice`] with two bounds for each.
+/// Resolves `x[i:j][k:l]…` over so many dimensions, as [`slice()`] with two bounds for each.
 pub fn slices(of: &ScalarType, dimensions: usize) -> Result<Resolved, SqlError> {
     let id = match of {
         ScalarType::Array(_) => "array_slice",

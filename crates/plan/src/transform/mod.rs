@@ -12,7 +12,7 @@
 //!   union      branches that cancel each other go
 //! ```
 //!
-//! The passes are repeated until nothing changes, at most [`MAX_ROUNDS`] times.
+//! The passes are repeated until nothing changes, ten times at most.
 //!
 //! **What a pass may do.** The rows stay the same multiset. Errors may get fewer (a row that a condition drops, a column
 //! that nobody reads, a side of a join that has no partner), never more; but as in Postgres a condition on one side of a
