@@ -270,7 +270,7 @@ fn sources_show_what_they_do() {
     let status = row("mz_internal", "mz_source_statuses", "name", "feed");
     assert_eq!(status["status"], "stalled");
     assert_eq!(status["error"], "the broker \"b\" is gone");
-    assert_eq!(status["details"], r#"{"errors": ["the broker \"b\" is gone"]}"#);
+    assert_eq!(status["details"], r#"{"errors":["the broker \"b\" is gone"]}"#);
     assert_eq!(status["last_status_change_at"], "1970-01-01 00:00:01+00");
     let statistics = row("mz_internal", "mz_source_statistics", "name", "feed");
     assert_eq!((statistics["offset_known"].as_str(), statistics["offset_committed"].as_str()), ("6", "3"));
