@@ -446,9 +446,28 @@ fn rows_come_and_go_by_the_clock() {
     assert_eq!(found, expected);
 }
 
+/// Numbers from 0 on, by one more in each round.
+fn counting(limit: Option<(u64, bool)>) -> RelationExpr {
+    let all = plan::LocalId(1);
+    let own = || RelationExpr::LocalGet { id: all, typ: vec![int8()] };
+    let one_more =
+        plan::func::resolve::operator("+", &[Some(ScalarType::Int64), Some(ScalarType::Int64)]).unwrap();
+    let plan::func::resolve::Implementation::Scalar(plus) = one_more.imp else { panic!("+ is a function") };
+    let one = ScalarExpr::literal(Datum::Int64(1), ScalarType::Int64);
+    let next = ScalarExpr::call(plus, vec![column(0), one], ScalarType::Int64);
+    let zero = RelationExpr::constant([ints(&[0])], vec![int8()]);
+    let value = zero.union(own().map([next]).project([1])).distinct();
+    RelationExpr::LetRec { bindings: vec![(all, value, vec![int8()])], limit, body: Box::new(own()) }
+}
+
 #[test]
-fn recursion_is_refused_with_an_error() {
-    let mut h = Harness::new(1);
-    let plan = RelationExpr::LetRec { bindings: vec![], limit: None, body: Box::new(RelationExpr::unit()) };
-    assert_eq!(h.once(plan).unwrap_err().code().as_str(), "0A000");
+fn a_recursion_stops_at_its_limit() {
+    let mut h = Harness::new(2);
+    let found = h.once(counting(Some((4, false)))).unwrap();
+    assert_eq!(found, sum(rows(&[&[0], &[1], &[2], &[3]])));
+    let error = h.once(counting(Some((4, true)))).unwrap_err();
+    assert_eq!(
+        (error.code().as_str(), error.message()),
+        ("54000", "recursive query exceeded the recursion limit 4")
+    );
 }

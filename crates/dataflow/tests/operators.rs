@@ -243,3 +243,41 @@ fn constants_join_with_tables() {
         RelationExpr::join(vec![get(1, 3), rows], vec![vec![column(0), column(3)]])
     });
 }
+
+#[test]
+fn recursion_reaches_what_can_be_reached() {
+    // Pairs that are joined by a path of the edges of both tables; the table itself is filtered on its way in.
+    check_both(|| {
+        let (paths, edges) = (LocalId(7), LocalId(8));
+        let pair = || vec![int8(), int8()];
+        let get_local = |id| RelationExpr::LocalGet { id, typ: pair() };
+        let step =
+            RelationExpr::join(vec![get_local(paths), get_local(edges)], vec![vec![column(1), column(2)]])
+                .project([0, 3]);
+        let value = get_local(edges).union(step).distinct();
+        let both =
+            get(1, 3).project([0, 1]).union(get(2, 3).filter([equal(column(0), three())]).project([1, 2]));
+        let body =
+            get_local(paths).reduce(vec![column(0)], vec![aggregate(&COUNT, column(1), ScalarType::Int64)]);
+        RelationExpr::LetRec { bindings: vec![(paths, value, pair())], limit: None, body: Box::new(body) }
+            .let_in(edges, both)
+    });
+}
+
+#[test]
+fn mutual_recursion_with_what_is_not_recursive() {
+    check_both(|| {
+        let (even, odd) = (LocalId(1), LocalId(2));
+        let own = |id| RelationExpr::LocalGet { id, typ: vec![int8()] };
+        let next = |from| {
+            RelationExpr::join(vec![own(from), get(1, 3)], vec![vec![column(0), column(1)]]).project([2])
+        };
+        let roots = get(2, 3).top_k(vec![], vec![by(2, false)], Some(2), 0).project([0]);
+        let bindings = vec![
+            (even, roots.union(next(odd)).distinct(), vec![int8()]),
+            (odd, next(even).distinct(), vec![int8()]),
+        ];
+        let body = own(even).union(own(odd).negate()).threshold();
+        RelationExpr::LetRec { bindings, limit: None, body: Box::new(body) }
+    });
+}

@@ -20,13 +20,13 @@ use crate::arrangement::{KeyedRows, RowArranged, arrange, has_null};
 
 /// How an input joins those before it. All expressions are over the columns of the whole join.
 #[derive(Default)]
-struct Step {
+pub struct Step {
     /// What the inputs before are arranged by.
-    left: Vec<ScalarExpr>,
+    pub left: Vec<ScalarExpr>,
     /// What the input is arranged by.
-    right: Vec<ScalarExpr>,
+    pub right: Vec<ScalarExpr>,
     /// What is to be tested then.
-    tests: Vec<ScalarExpr>,
+    pub tests: Vec<ScalarExpr>,
 }
 
 /// Renders a join, and `mfp` over its columns.
@@ -36,11 +36,7 @@ pub fn join<'s>(
     equivalences: &[Vec<ScalarExpr>],
     mfp: Mfp,
 ) -> Flow<'s> {
-    let mut ranges: Vec<Range<usize>> = vec![];
-    for input in inputs {
-        let start = ranges.last().map_or(0, |r| r.end);
-        ranges.push(start..start + input.arity());
-    }
+    let ranges = ranges(inputs);
     let steps = plan(&ranges, equivalences);
     let mut mfp = mfp;
     if let [input] = inputs {
@@ -131,8 +127,18 @@ fn columns_of(exprs: &[ScalarExpr]) -> BTreeSet<usize> {
     exprs.iter().flat_map(|e| e.columns()).collect()
 }
 
+/// The columns of each input in the join.
+pub fn ranges(inputs: &[RelationExpr]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = vec![];
+    for input in inputs {
+        let start = ranges.last().map_or(0, |r| r.end);
+        ranges.push(start..start + input.arity());
+    }
+    ranges
+}
+
 /// Which equalities each step uses as its key and which it tests.
-fn plan(ranges: &[Range<usize>], equivalences: &[Vec<ScalarExpr>]) -> Vec<Step> {
+pub fn plan(ranges: &[Range<usize>], equivalences: &[Vec<ScalarExpr>]) -> Vec<Step> {
     let equal = |a: &ScalarExpr, b: &ScalarExpr| {
         ScalarExpr::call(FuncRef::of(ids::EQ), vec![a.clone(), b.clone()], ScalarType::Bool)
     };

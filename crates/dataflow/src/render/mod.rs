@@ -10,6 +10,7 @@ mod flat_map;
 mod join;
 mod keyed;
 pub mod pass;
+mod recursion;
 mod reduce;
 mod top_k;
 pub mod total;
@@ -227,21 +228,13 @@ impl<'s> Context<'_, 's> {
                 let value = self.render(value);
                 // What is only read from somewhere is read again at no cost; what is computed is computed once.
                 let value = if value.mfp.is_identity() { value } else { value.settle(self) };
-                let shadowed = self.locals.insert(*id, value);
+                let shadowed = self.bind(*id, Some(value));
                 let flow = self.render(body);
-                match shadowed {
-                    Some(flow) => self.locals.insert(*id, flow),
-                    None => self.locals.remove(id),
-                };
+                self.bind(*id, shadowed);
                 flow
             }
-            RelationExpr::LetRec { body, .. } => {
-                let what = "WITH MUTUALLY RECURSIVE is not supported yet";
-                self.fail(
-                    EvalError::new(code::FEATURE_NOT_SUPPORTED, what)
-                        .with_hint("Write out as many steps as the data needs."),
-                );
-                self.empty(body.arity())
+            RelationExpr::LetRec { bindings, limit, body } => {
+                recursion::let_rec(self, bindings, *limit, body)
             }
             RelationExpr::FlatMap { input, func, args, typ } => {
                 let flow = self.render(input);
@@ -281,6 +274,14 @@ impl<'s> Context<'_, 's> {
             RelationExpr::Project { .. } | RelationExpr::Map { .. } | RelationExpr::Filter { .. } => {
                 self.render(plan)
             }
+        }
+    }
+
+    /// Gives a name a meaning, or takes it away; what it stood for before.
+    fn bind(&mut self, id: LocalId, flow: Option<Flow<'s>>) -> Option<Flow<'s>> {
+        match flow {
+            Some(flow) => self.locals.insert(id, flow),
+            None => self.locals.remove(&id),
         }
     }
 

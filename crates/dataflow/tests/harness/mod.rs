@@ -293,6 +293,16 @@ fn naive_in(
             locals.insert(*id, value);
             naive_in(body, stored, locals)
         }
+        RelationExpr::LetRec { bindings, body, limit } => {
+            bindings.iter().for_each(|b| drop(locals.insert(b.0, Bag::new())));
+            for _ in 0..limit.map_or(30, |l| l.0) {
+                for (id, plan, _) in bindings {
+                    let value = naive_in(plan, stored, locals);
+                    locals.insert(*id, value);
+                }
+            }
+            naive_in(body, stored, locals)
+        }
         RelationExpr::Project { input, columns } => sum(of(input).into_iter().map(|(row, n)| {
             let datums = row.unpack();
             (Row::pack(columns.iter().map(|c| datums[*c])), n)
