@@ -14,7 +14,7 @@ use sqlparser::ast::{
     self as sp, AccessExpr, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned,
     Subscript, UnaryOperator, Value,
 };
-use sqlparser::tokenizer::Span;
+use sqlparser::tokenizer::{Location, Span};
 
 use crate::dialect;
 use crate::hirs::{self, boolean, call, column, literal};
@@ -639,12 +639,10 @@ impl Planner<'_> {
                     });
                     arms.push(self.plan_expr(ctx, &when.result)?);
                 }
-                arms.push(match else_result {
-                    Some(e) => self.plan_expr(ctx, e)?,
-                    None => Ex::Null,
-                });
+                // Postgres finds the common type from the ELSE on.
+                arms.insert(0, else_result.as_ref().map_or(Ok(Ex::Null), |e| self.plan_expr(ctx, e))?);
                 let (mut arms, ty) = self.at(e, self.unify(arms, "CASE"))?;
-                let mut out = arms.pop().expect("the ELSE was pushed");
+                let mut out = arms.remove(0);
                 for (cond, then) in conds.into_iter().zip(arms).rev() {
                     out = hirs::if_then(cond, then, out);
                 }
@@ -1025,7 +1023,7 @@ impl Planner<'_> {
         };
         let ex = self.plan_expr(ctx, inner)?;
         let is_literal = matches!(ex, Ex::Known(HirScalarExpr::Literal(..), _));
-        let ex = self.at(e, self.operator(name, vec![ex]))?;
+        let ex = self.operator(name, vec![ex]).map_err(|err| self.operator_error(e, None, err))?;
         Ok(match ex {
             Ex::Known(e, ty) if is_literal => Ex::Known(hirs::folded(e, &ty), ty),
             other => other,
@@ -1068,24 +1066,30 @@ impl Planner<'_> {
         if let BinaryOperator::Overlaps = op {
             return Err(self.unsupported(e.span(), "OVERLAPS", "Compare the ends of the ranges."));
         }
-        self.operator(&name, vec![l, r]).map_err(|err| self.operator_error(e, left, err))
+        self.operator(&name, vec![l, r]).map_err(|err| self.operator_error(e, Some(left), err))
     }
 
-    /// Postgres points at the operator, which stands between its operands.
-    fn operator_error(&self, e: &Expr, left: &Expr, error: SqlError) -> SqlError {
+    /// Postgres points at the operator, which stands behind its left operand, or before its only one.
+    fn operator_error(&self, e: &Expr, left: Option<&Expr>, error: SqlError) -> SqlError {
         if error.position.is_some() || error.code != code::UNDEFINED_FUNCTION {
             return self.text.at(e.span(), error);
         }
-        let behind = self.text.byte(left.span().end).min(self.text.text.len());
-        let rest = &self.text.text[behind..];
-        let blanks = rest.chars().take_while(|c| c.is_whitespace() || *c == ')').count();
-        let chars = self.text.text[..behind].chars().count() + blanks;
-        match (
-            self.text.position(left.span().end),
-            self.text.position(sqlparser::tokenizer::Location::new(1, 1)),
-        ) {
-            (Some(_), Some(first)) => error.at(first + chars),
-            _ => error,
+        let (text, start) = (self.text.text, Location::new(1, 1));
+        let byte = match left {
+            Some(left) => {
+                let behind = self.text.byte(left.span().end);
+                let blank = |c: char| c.is_whitespace() || matches!(c, ')' | '(');
+                text.len() - text[behind..].trim_start_matches(blank).len()
+            }
+            None => {
+                let before = text[..self.text.byte(e.span().start)]
+                    .trim_end_matches(|c: char| c.is_whitespace() || c == '(');
+                before.len().saturating_sub(before.chars().next_back().map_or(0, char::len_utf8))
+            }
+        };
+        match self.text.position(start) {
+            Some(first) => error.at(first + text[..byte].chars().count()),
+            None => error,
         }
     }
 
@@ -1134,13 +1138,14 @@ impl Planner<'_> {
         if any {
             return self.plan_any_all(ctx, e, expr, op, pattern, false);
         }
+        let left = expr;
         let expr = self.plan_expr(ctx, expr)?;
         let mut pattern = self.plan_expr(ctx, pattern)?;
         if let Some(escape) = escape {
             let escape = self.plan_expr(ctx, escape)?;
             pattern = self.at(e, self.named_call("like_escape", vec![pattern, escape]))?;
         }
-        self.at(e, self.operator(op, vec![expr, pattern]))
+        self.operator(op, vec![expr, pattern]).map_err(|err| self.operator_error(e, Some(left), err))
     }
 
     fn plan_in_list(&self, ctx: &Ctx<'_>, expr: &Expr, list: &[Expr]) -> Result<Ex, SqlError> {
@@ -1367,6 +1372,9 @@ impl Planner<'_> {
             }
             exs.push(Ex::known(boolean(true), ScalarType::Bool, false));
         }
+        if let Some(ex) = self.at(e, self.catalog_function(&name, &exs))? {
+            return Ok(ex);
+        }
         let types: Vec<_> = exs.iter().map(Ex::ty).collect();
         let r = resolve::function(&name, &types).map_err(|err| self.text.at(span, err))?;
         if let Implementation::Scalar(_) | Implementation::Table(..) | Implementation::Context(_) = r.imp {
@@ -1450,7 +1458,7 @@ impl Planner<'_> {
             Implementation::Window(pure) => {
                 let Some(over) = &f.over else {
                     let message = format!("window function {name} requires an OVER clause");
-                    return Err(self.error(span, SqlState::new("42P20"), message));
+                    return Err(self.error(span, code::WRONG_OBJECT_TYPE, message));
                 };
                 let mut args = vec![];
                 let mut arg_types = vec![];
@@ -1789,9 +1797,11 @@ impl Planner<'_> {
                     })
                     .collect();
                 let object = sp::ObjectName::from(parts);
-                if self.find(&object)?.is_none() {
+                let Some(item) = self.find(&object)? else {
                     return Err(self.unknown_object(&object, "relation"));
-                }
+                };
+                let oid = Datum::UInt32(crate::catalog::oid(item.id));
+                return Ok((literal(oid, to.clone()), to.clone().nullable(false)));
             }
             name = literal(Datum::Text(last), ScalarType::Text);
         }

@@ -307,7 +307,7 @@ impl Planner<'_> {
                     // No name finds it.
                     None => String::new(),
                 };
-                let table = ScopeTable { alias: table, schema: None, scalar: false };
+                let table = ScopeTable { alias: table, schema: None, scalar: false, hidden: None };
                 Ok(From { rel, arity, scope: Scope::of(table, columns) })
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
@@ -320,7 +320,7 @@ impl Planner<'_> {
                 self.rename_columns(&name, alias, &mut columns)?;
                 let arity = columns.len();
                 let rel = hirs::project(inner.rel, places, inner.arity);
-                let table = ScopeTable { alias: name, schema: None, scalar: false };
+                let table = ScopeTable { alias: name, schema: None, scalar: false, hidden: None };
                 Ok(From { rel, arity, scope: Scope::of(table, columns) })
             }
             other => Err(self.unsupported(other.span(), "this kind of FROM item", "")),
@@ -356,9 +356,9 @@ impl Planner<'_> {
         let table = match alias {
             Some(a) => {
                 self.rename_columns(&fold(&a.name), a, &mut columns)?;
-                ScopeTable { alias: fold(&a.name), schema: None, scalar: false }
+                ScopeTable { alias: fold(&a.name), schema: None, scalar: false, hidden: Some(own_name) }
             }
-            None => ScopeTable { alias: own_name, schema, scalar: false },
+            None => ScopeTable { alias: own_name, schema, scalar: false, hidden: None },
         };
         Ok(From { rel, arity, scope: Scope::of(table, columns) })
     }
@@ -494,9 +494,11 @@ impl Planner<'_> {
                     columns[0].0 = name.clone();
                 }
                 self.rename_columns(&name, a, &mut columns)?;
-                ScopeTable { alias: name, schema: None, scalar }
+                ScopeTable { alias: name, schema: None, scalar, hidden: None }
             }
-            None => ScopeTable { alias: crate::query::column_name(&calls[0]), schema: None, scalar },
+            None => {
+                ScopeTable { alias: crate::query::column_name(&calls[0]), schema: None, scalar, hidden: None }
+            }
         };
         Ok(From { rel, arity, scope: Scope::of(table, columns) })
     }
@@ -611,7 +613,7 @@ impl Planner<'_> {
         }
         let n = columns.len();
         let rel = hirs::project(hirs::map(rel, scalars), (1..=n).collect(), n + 1);
-        let table = ScopeTable { alias: fold(&alias.name), schema: None, scalar: false };
+        let table = ScopeTable { alias: fold(&alias.name), schema: None, scalar: false, hidden: None };
         Ok(From { rel, arity: n, scope: Scope::of(table, columns) })
     }
 }

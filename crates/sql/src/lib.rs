@@ -13,6 +13,7 @@ mod expr;
 mod from;
 mod hir_text;
 mod hirs;
+mod lookups;
 mod parse;
 pub mod plan;
 mod planner;

@@ -663,6 +663,11 @@ pub(crate) fn quote(name: &str) -> String {
     }
 }
 
+/// Whether the word is no name unless quoted.
+pub(crate) fn is_reserved(word: &str) -> bool {
+    RESERVED.contains(&word)
+}
+
 /// Words that are no names unless quoted: Postgres' reserved ones, and those that our statement heads look for.
 const RESERVED: [&str; 107] = [
     "all",

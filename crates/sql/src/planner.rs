@@ -199,6 +199,13 @@ impl<'a> Planner<'a> {
 
     /// `relation "x" does not exist`, with a near name if there is one. Other objects than relations: 42704.
     pub fn unknown_object(&self, name: &sp::ObjectName, what: &str) -> SqlError {
+        // sqlparser takes some reserved words for names.
+        if let [ObjectNamePart::Identifier(i)] = &name.0[..]
+            && i.quote_style.is_none()
+            && crate::parse::is_reserved(&fold(i))
+        {
+            return self.text.syntax_error(i.span, "a name");
+        }
         let parts = self.parts(name).unwrap_or_default();
         let relations = ["relation", "table", "view", "materialized view", "source"];
         let code = if relations.contains(&what) { code::UNDEFINED_TABLE } else { code::UNDEFINED_OBJECT };

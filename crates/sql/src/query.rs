@@ -11,6 +11,8 @@ use repr::error::code;
 use repr::{ColumnType, Datum, RelationDesc, Row, ScalarType, SqlError, SqlState};
 use sqlparser::ast::{self as sp, Expr, GroupByExpr, SelectItem, SetExpr, Spanned, Value};
 
+use sqlparser::tokenizer::Span;
+
 use crate::expr::{AGGREGATES, Calls, Ctx, Ex, GROUPINGS, SETS, WINDOWS, strip};
 use crate::hirs::{self, column, literal};
 use crate::parse::fold;
@@ -39,8 +41,8 @@ pub(crate) struct QueryPlan {
 /// A query's body before the types of its open columns are settled.
 enum Body {
     Select(Box<SelectBody>),
-    Values(Vec<Vec<Ex>>, sqlparser::tokenizer::Span),
-    Set { op: sp::SetOperator, all: bool, left: Box<Body>, right: Box<Body>, at: sqlparser::tokenizer::Span },
+    Values(Vec<Vec<Ex>>, Span),
+    Set { op: sp::SetOperator, all: bool, left: Box<Body>, right: Box<Body>, at: Span },
     Planned { rel: HirRelationExpr, columns: Vec<(String, ColumnType)> },
 }
 
@@ -50,6 +52,9 @@ struct SelectBody {
     arity: usize,
     outputs: Vec<(String, Ex)>,
     order: Vec<(Target, ColumnOrder)>,
+    /// Where the keys of ORDER BY and DISTINCT ON stand.
+    order_at: Vec<Span>,
+    on_at: Vec<Span>,
     distinct: Distinct,
 }
 
@@ -498,8 +503,7 @@ impl Planner<'_> {
                 let mut open = vec![vec![]; arity];
                 leaf_types(&body, &mut open);
                 let what = if let Body::Set { op, .. } = &body { op.to_string() } else { String::new() };
-                let at =
-                    if let Body::Set { at, .. } = &body { *at } else { sqlparser::tokenizer::Span::empty() };
+                let at = if let Body::Set { at, .. } = &body { *at } else { Span::empty() };
                 let mut wanted = vec![];
                 for (i, types) in open.iter().enumerate() {
                     let target = targets.get(i).cloned().flatten();
@@ -699,7 +703,12 @@ impl Planner<'_> {
             (rel, arity, places) = self.plan_sets(rel, arity, sets)?;
             apply(&mut outputs, &mut targets, &mut distinct, &mut |e| replace(e, SETS, &|i| places[i]));
         }
-        Ok(SelectBody { rel, arity, outputs, order: targets, distinct })
+        let order_at = order.iter().map(|o| o.expr.span()).collect();
+        let on_at = match &select.distinct {
+            Some(sp::Distinct::On(es)) => es.iter().map(Spanned::span).collect(),
+            _ => vec![],
+        };
+        Ok(SelectBody { rel, arity, outputs, order: targets, order_at, on_at, distinct })
     }
 
     fn refuse_odd_clauses(&self, select: &sp::Select) -> Result<(), SqlError> {
@@ -1058,7 +1067,7 @@ impl Planner<'_> {
 
     /// The last projection of a SELECT, its DISTINCT and its order.
     fn finish_select(&self, body: SelectBody, targets: &[Option<ScalarType>]) -> Result<Finished, SqlError> {
-        let SelectBody { rel, mut arity, outputs, order, distinct } = body;
+        let SelectBody { rel, mut arity, outputs, order, order_at, on_at, distinct } = body;
         let mut scalars: Vec<HirScalarExpr> = vec![];
         let base = arity;
         let mut place = |e: HirScalarExpr| match e {
@@ -1084,14 +1093,14 @@ impl Planner<'_> {
             types.push(ty);
         }
         let mut order_by = vec![];
-        for (target, o) in &order {
+        for ((target, o), at) in order.iter().zip(order_at) {
             let column = match target {
                 Target::Output(i) => project[*i],
                 Target::Expr(e) => place(e.clone()),
             };
             if matches!(distinct, Distinct::All) && !project.contains(&column) {
                 let message = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
-                return Err(error(INVALID_COLUMN_REFERENCE, message));
+                return Err(self.error(at, INVALID_COLUMN_REFERENCE, message));
             }
             order_by.push(ColumnOrder { column, ..*o });
         }
@@ -1129,7 +1138,9 @@ impl Planner<'_> {
                     if !keys.contains(&o.column) {
                         let message =
                             "SELECT DISTINCT ON expressions must match initial ORDER BY expressions";
-                        return Err(error(INVALID_COLUMN_REFERENCE, message));
+                        let at =
+                            on.iter().position(|c| left.contains(c)).map_or_else(Span::empty, |i| on_at[i]);
+                        return Err(self.error(at, INVALID_COLUMN_REFERENCE, message));
                     }
                     left.remove(&o.column);
                 }

@@ -34,6 +34,8 @@ pub(crate) struct ScopeTable {
     pub schema: Option<(String, String)>,
     /// A function of one column: its alias names the column too.
     pub scalar: bool,
+    /// The object's own name, where an alias hides it.
+    pub hidden: Option<String>,
 }
 
 /// A query around, or the part of a FROM clause to the left of a lateral item.
@@ -218,6 +220,15 @@ fn missing_table(own: &Scope, env: &Env, table: &[String]) -> SqlError {
                 "There is an entry for table \"{name}\", but it cannot be referenced from this part of the query."
             ))
             .with_hint("To reference that table, you must mark this subquery with LATERAL.");
+    }
+    let aliased = levels(own, env)
+        .filter(|l| l.2)
+        .flat_map(|(_, s, _)| &s.tables)
+        .find(|t| t.hidden.is_some() && t.hidden.as_ref() == table.last());
+    if let Some(t) = aliased {
+        let message = format!("invalid reference to FROM-clause entry for table \"{name}\"");
+        return SqlError::new(code::UNDEFINED_TABLE, message)
+            .with_hint(format!("Perhaps you meant to reference the table alias \"{}\".", t.alias));
     }
     let error =
         SqlError::new(code::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{name}\""));

@@ -53,6 +53,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateIndex) -> Result<Plan, SqlErr
         alias: on.name.item.clone(),
         schema: Some((on.name.database.clone(), on.name.schema.clone())),
         scalar: false,
+        hidden: None,
     };
     let columns = desc.columns.iter().map(|c| (c.name.clone(), c.ty.clone()));
     let (scope, env) = (Rc::new(Scope::of(table, columns)), Env::default());

@@ -60,11 +60,12 @@ fn table<'a>(planner: &Planner<'a>, name: &sp::ObjectName, verb: &str) -> Result
 fn table_scope(item: &CatalogItem, alias: Option<&sp::Ident>) -> Scope {
     let columns = desc_of(item).columns.iter().map(|c| (c.name.clone(), c.ty.clone())).collect::<Vec<_>>();
     let table = match alias {
-        Some(a) => ScopeTable { alias: fold(a), schema: None, scalar: false },
+        Some(a) => ScopeTable { alias: fold(a), schema: None, scalar: false, hidden: None },
         None => ScopeTable {
             alias: item.name.item.clone(),
             schema: Some((item.name.database.clone(), item.name.schema.clone())),
             scalar: false,
+            hidden: None,
         },
     };
     Scope::of(table, columns)
