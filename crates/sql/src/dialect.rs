@@ -183,6 +183,10 @@ impl Dialect for Sql {
     fn supports_array_typedef_with_brackets(&self) -> bool {
         true
     }
+    // For the tokens of its operators: `?`, `?|`, `&<`.
+    fn supports_geometric_types(&self) -> bool {
+        true
+    }
     fn supports_bitwise_shift_operators(&self) -> bool {
         true
     }

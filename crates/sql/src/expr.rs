@@ -94,7 +94,7 @@ pub(crate) struct Ctx<'c> {
     /// As errors name it: `WHERE`, `JOIN conditions`.
     pub clause: &'static str,
     /// Where aggregates and the like go; none: they are not allowed here.
-    pub calls: Option<&'c Calls>,
+    pub calls: Option<&'c Rc<Calls>>,
     /// Windows and set-returning functions too.
     pub projection: bool,
     pub in_aggregate: bool,
@@ -109,7 +109,11 @@ impl<'c> Ctx<'c> {
 
     /// The surroundings of a subquery here.
     fn inner(&self) -> Env {
-        self.env.within(self.scope.clone(), true)
+        let mut env = self.env.within(self.scope.clone(), true);
+        let frame = env.frames.last_mut().expect("it was just pushed");
+        frame.calls = self.calls.cloned();
+        frame.clause = self.clause;
+        env
     }
 }
 
@@ -1349,14 +1353,6 @@ impl Planner<'_> {
         // Arguments are planned once; an aggregate's may not hold another.
         let aggregate = self.is_aggregate(&name);
         let inner = if aggregate && f.over.is_none() {
-            let Some(_) = ctx.calls else {
-                let message = if ctx.in_aggregate {
-                    "aggregate function calls cannot be nested".to_string()
-                } else {
-                    format!("aggregate functions are not allowed in {}", ctx.clause)
-                };
-                return Err(self.text.at(span, grouping_error(message)));
-            };
             Ctx { calls: None, in_aggregate: true, projection: false, ..*ctx }
         } else {
             *ctx
@@ -1371,6 +1367,11 @@ impl Planner<'_> {
                 return Err(self.error(span, code::SYNTAX_ERROR, "syntax error at or near \"*\""));
             }
             exs.push(Ex::known(boolean(true), ScalarType::Bool, false));
+        }
+        if let ("pg_typeof", [ex]) = (name.as_str(), &exs[..]) {
+            // The type that planning found, not that of a value.
+            let ty = ex.ty().map_or_else(|| "unknown".into(), |t| t.name());
+            return Ok(Ex::known(literal(Datum::Text(&ty), ScalarType::Text), ScalarType::Text, false));
         }
         if let Some(ex) = self.at(e, self.catalog_function(&name, &exs))? {
             return Ok(ex);
@@ -1437,7 +1438,6 @@ impl Planner<'_> {
                     let func = WindowFunc::Aggregate(func, distinct);
                     return self.plan_window(ctx, e, f, over, func, args, arg_types, r.ret, &order_by);
                 }
-                let calls = ctx.calls.expect("it was checked above");
                 let filter = f.filter.as_ref().map(|p| self.plan_bool(&inner, p, "FILTER")).transpose()?;
                 let order_by = self.plan_order(&inner, &order_by)?;
                 if distinct && !order_by.is_empty() && order_by.iter().any(|(e, _)| !args.contains(e)) {
@@ -1446,14 +1446,37 @@ impl Planner<'_> {
                     return Err(self.error(span, SqlState::new("42P10"), message));
                 }
                 let nullable = func.over_nothing().is_null();
-                let aggregate =
+                let mut aggregate =
                     HirAggregateExpr { func, args, distinct, order_by, filter, ty: r.ret.clone() };
+                let level = level_of(&mut aggregate);
+                let frame = ctx.env.frames.len().checked_sub(level).and_then(|i| ctx.env.frames.get(i));
+                let refused = |clause: &str| {
+                    let message = format!("aggregate functions are not allowed in {clause}");
+                    Err(self.text.at(span, grouping_error(message)))
+                };
+                let calls = match (frame.filter(|_| level > 0), ctx.calls) {
+                    (Some(frame), _) => {
+                        let Some(outer) = &frame.calls else { return refused(frame.clause) };
+                        for _ in 0..level {
+                            parts_mut(&mut aggregate).for_each(hirs::outwards);
+                        }
+                        outer
+                    }
+                    (None, Some(own)) => own,
+                    (None, None) if ctx.in_aggregate => {
+                        let message = "aggregate function calls cannot be nested";
+                        return Err(self.text.at(span, grouping_error(message)));
+                    }
+                    (None, None) => return refused(ctx.clause),
+                };
+                let level = if ctx.calls.is_some_and(|own| Rc::ptr_eq(own, calls)) { 0 } else { level };
                 let mut aggregates = calls.aggregates.borrow_mut();
                 let index = aggregates.iter().position(|a| *a == aggregate).unwrap_or_else(|| {
                     aggregates.push(aggregate);
                     aggregates.len() - 1
                 });
-                Ok(Ex::known(column(AGGREGATES + index), r.ret, nullable))
+                let place = ColumnRef { level, column: AGGREGATES + index };
+                Ok(Ex::known(HirScalarExpr::Column(place), r.ret, nullable))
             }
             Implementation::Window(pure) => {
                 let Some(over) = &f.over else {
@@ -1852,6 +1875,28 @@ impl Planner<'_> {
         };
         self.coerce(Ex::known(e, ScalarType::Text, true), to, CastContext::Explicit)
     }
+}
+
+/// Every expression in an aggregate.
+fn parts_mut(a: &mut HirAggregateExpr) -> impl Iterator<Item = &mut HirScalarExpr> {
+    a.args.iter_mut().chain(a.order_by.iter_mut().map(|(e, _)| e)).chain(&mut a.filter)
+}
+
+/// The level of the innermost columns that an aggregate reads; 0 without any.
+fn level_of(a: &mut HirAggregateExpr) -> usize {
+    let mut least: Option<usize> = None;
+    for e in parts_mut(a) {
+        hirs::rewrite(e, 0, &mut |e, depth| {
+            if let HirScalarExpr::Column(c) = e
+                && c.level >= depth
+            {
+                let level = c.level - depth;
+                least = Some(least.map_or(level, |l| l.min(level)));
+            }
+            false
+        });
+    }
+    least.unwrap_or(0)
 }
 
 /// What may be written without parentheses and is no keyword to sqlparser.

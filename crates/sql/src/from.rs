@@ -432,7 +432,7 @@ impl Planner<'_> {
             return self.plan_record_function(f, alias, env);
         }
         let scope = Rc::new(Scope::default());
-        let collected = Calls::default();
+        let collected = Rc::new(Calls::default());
         let ctx = Ctx {
             scope: &scope,
             env,

@@ -29,6 +29,9 @@ const MAX_RECURSION: usize = 4 * (MAX_CHAIN + MAX_NESTING);
 /// The text of a WITH that is mutually recursive; ` return n` or ` error n` follows where there is a limit.
 pub(crate) const MUTUALLY: &str = "with mutually";
 
+/// What lets an operator end in + or -.
+const UNUSUAL: [char; 10] = ['~', '!', '@', '#', '%', '^', '&', '|', '`', '?'];
+
 /// Stands for `AS OF`, which sqlparser would take for an alias.
 const AS_OF: Token = Token::Char('@');
 
@@ -878,6 +881,19 @@ fn tokens(text: &Text<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
                     i += 1;
                     continue;
                 }
+            }
+            // An operator does not end in + or -, unless it holds an unusual character: `->-1` is `-> -1`.
+            Token::CustomBinaryOperator(op) if op.ends_with(['-', '+']) && !op.contains(UNUSUAL) => {
+                let end = Location::new(span.end.line, span.end.column.saturating_sub(1));
+                let sign = if op.ends_with('-') { Token::Minus } else { Token::Plus };
+                let rest = &op[..op.len() - 1];
+                let inner = Tokenizer::new(&DIALECT, rest).tokenize().unwrap_or_default();
+                for token in inner {
+                    out.push(TokenWithSpan::new(token, Span::new(span.start, end)));
+                }
+                out.push(TokenWithSpan::new(sign, Span::new(end, span.end)));
+                i += 1;
+                continue;
             }
             // Types that sqlparser cannot read: `map[text=>t]`, `t list`.
             Token::DoubleColon => {

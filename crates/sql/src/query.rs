@@ -592,7 +592,7 @@ impl Planner<'_> {
             let predicate = self.plan_bool(&Ctx::plain(&scope, env, "WHERE"), selection, "WHERE")?;
             rel = hirs::filter(rel, vec![predicate]);
         }
-        let calls = Calls::default();
+        let calls = Rc::new(Calls::default());
         let ctx = Ctx {
             scope: &scope,
             env,
@@ -627,6 +627,7 @@ impl Planner<'_> {
             }
         };
         let mut arity = from.arity;
+        let (mut grouping, mut having) = (grouping, having);
         // From here on every expression over the FROM clause moves over what it becomes.
         let apply = |outputs: &mut Vec<(String, Ex)>,
                      targets: &mut Vec<(Target, ColumnOrder)>,
@@ -638,6 +639,15 @@ impl Planner<'_> {
                 on.iter_mut().for_each(|t| on_target(t, f));
             }
         };
+        // Grouping by what a set-returning function gives: it runs before.
+        if grouping.iter().flat_map(|g| &g.keys).any(|k| refers_to_sets(&k.0)) {
+            let places;
+            (rel, arity, places) = self.plan_sets(rel, arity, calls.sets.take())?;
+            let mut f = |e: &mut HirScalarExpr| replace(e, SETS, &|i| places[i]);
+            apply(&mut outputs, &mut targets, &mut distinct, &mut f);
+            grouping.iter_mut().flat_map(|g| &mut g.keys).for_each(|k| f(&mut k.0));
+            having.iter_mut().for_each(&mut f);
+        }
         let grouped = grouping.is_some() || !calls.aggregates.borrow().is_empty() || having.is_some();
         if grouped {
             let grouping = grouping.unwrap_or_default();
@@ -962,7 +972,7 @@ impl Planner<'_> {
                     let (key, ty) = self.settle(ex)?;
                     let mut aggregate = false;
                     hirs::rewrite(&mut key.clone(), 0, &mut |e, depth| {
-                        aggregate |= matches!(e, HirScalarExpr::Column(c) if c.level == depth && c.column >= AGGREGATES);
+                        aggregate |= matches!(e, HirScalarExpr::Column(c) if c.level == depth && (AGGREGATES..SETS).contains(&c.column));
                         false
                     });
                     if aggregate {
@@ -1288,6 +1298,16 @@ fn add_int4(a: HirScalarExpr, b: HirScalarExpr) -> HirScalarExpr {
         }
         _ => a,
     }
+}
+
+/// Whether an expression reads what a set-returning function gives.
+fn refers_to_sets(e: &HirScalarExpr) -> bool {
+    let mut found = false;
+    hirs::rewrite(&mut e.clone(), 0, &mut |e, depth| {
+        found |= matches!(e, HirScalarExpr::Column(c) if c.level == depth && (SETS..GROUPINGS).contains(&c.column));
+        false
+    });
+    found
 }
 
 /// Puts columns in the place of those that stand for calls, from `base` on.

@@ -6,6 +6,8 @@ use plan::LocalId;
 use repr::error::code;
 use repr::{ColumnType, SqlError};
 
+use crate::expr::Calls;
+
 /// The columns of a FROM clause by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
@@ -44,6 +46,10 @@ pub(crate) struct Frame {
     pub scope: Rc<Scope>,
     /// False: it takes a level, but its names do not reach here.
     pub visible: bool,
+    /// Where its aggregates go, if what is planned may hold some: one over outer columns alone is the outer query's.
+    pub calls: Option<Rc<Calls>>,
+    /// What is planned of it, as errors name it.
+    pub clause: &'static str,
 }
 
 /// A query that WITH named.
@@ -67,7 +73,12 @@ impl Env {
     /// The same with another query around.
     pub fn within(&self, scope: Rc<Scope>, visible: bool) -> Env {
         let mut env = self.clone();
-        env.frames.push(Frame { scope, visible });
+        env.frames.push(Frame {
+            scope,
+            visible,
+            calls: None,
+            clause: "FROM clause of their own query level",
+        });
         env
     }
 }
