@@ -417,7 +417,8 @@ impl State {
     fn patience(&self) -> Duration {
         let queued = self.subscriptions.values().any(|s| !s.queue.is_empty());
         if !self.pending.is_empty() {
-            self.config.tick.saturating_sub(self.last_tick_at.elapsed())
+            // At least a moment: what a tick waits for besides time wakes the loop by itself.
+            self.config.tick.saturating_sub(self.last_tick_at.elapsed()).max(Duration::from_millis(1))
         } else if queued {
             Duration::from_millis(10)
         } else {
@@ -425,10 +426,13 @@ impl State {
         }
     }
 
+    /// While earlier ticks are still being worked on, a small one would only cost: what comes gathers until they are done
+    /// or there is enough for a full batch.
     fn tick_is_due(&self) -> bool {
-        self.pending.urgent
-            || self.pending.bytes >= 8 << 20
-            || self.last_tick_at.elapsed() >= self.config.tick
+        const BEHIND: usize = 2;
+        const FULL: usize = 8 << 20;
+        let waited = self.last_tick_at.elapsed() >= self.config.tick && self.in_flight.len() < BEHIND;
+        self.pending.urgent || self.pending.bytes >= FULL || waited
     }
 
     /// Gives everything that is pending one timestamp.

@@ -500,7 +500,7 @@ mod tests {
         let v = Variables::from([("a".into(), "it's".into()), ("n".into(), "5".into())]);
         let done = |text: &str| substitute(text, &v).map_err(|e| e.message);
         assert_eq!(done("SELECT :n, :'a', :\"a\""), Ok("SELECT 5, 'it''s', \"it's\"".into()));
-        assert_eq!(done("x::n ':n' -- :n\n[1:n]"), Ok("x::n ':n' -- :n\n[1:5]".into()));
+        assert_eq!(done("x::n ':n' -- :n\n[1:n]"), Ok("x::n ':n' -- :n\n[15]".into()));
         assert_eq!(done(":'b'"), Err("variable \"b\" is not set".into()));
     }
 
