@@ -9,7 +9,7 @@
 //! writes; and since nothing newer than the durable time is shown, what was shown survives a crash.
 //!
 //! **Materialized views** run ahead of storage: their changes go to dependants in memory at once and are appended a frame
-//! later. Whoever needs their stored rows at some time (a scan, a new dataflow) waits in [`Waiting`] until they are there.
+//! later. Whoever needs their stored rows at some time (a scan, a new dataflow) waits in `Waiting` until they are there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
