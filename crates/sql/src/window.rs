@@ -129,6 +129,11 @@ impl Planner<'_> {
                 keys.push(arity + maps.len());
                 maps.push(p);
             }
+            // One partition is a group too: without a key there would be a row for it even over nothing.
+            if keys.is_empty() {
+                keys.push(arity);
+                maps.push(hirs::boolean(true));
+            }
             let aggregate = HirAggregateExpr {
                 func: window::window(),
                 args,
