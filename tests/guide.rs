@@ -136,8 +136,9 @@ fn psql_describes_what_is_there() {
         assert!(text(&out.stdout).contains(found), "{command}: {}", text(&out.stdout));
     }
     let (host, port) = server.sql.rsplit_once(':').expect("host:port");
-    let mut child = Command::new("psql")
-        .args(["-X", "-h", host, "-p", port, "-U", "materialize", "-d", "materialize"])
+    let mut child = Command::new("stdbuf")
+        // Line by line, as on a terminal: into a pipe psql would gather pages.
+        .args(["-oL", "psql", "-X", "-h", host, "-p", port, "-U", "materialize", "-d", "materialize"])
         .args(["-c", "COPY (SUBSCRIBE totals) TO STDOUT"])
         .stdout(std::process::Stdio::piped())
         .spawn()
