@@ -282,5 +282,7 @@ fn what_is_wrong_at_creation_is_said() {
     assert!(matches!(&unknown, SourceError::Unreachable(s) if s.contains("resolve")), "{unknown}");
     let ssl = KafkaConnection { security_protocol: "SSL".into(), ..connection.clone() };
     let e = validate_connection(&ssl, short).expect_err("the mock speaks plaintext");
-    assert!(e.to_string().contains("SSL"), "{e}");
+    // Whether librdkafka sees the handshake fail or the mock hang up is a race between the two.
+    assert!(matches!(&e, SourceError::Tls(_) | SourceError::Unreachable(_)), "{e:?}");
+    assert!(e.to_string().contains("SSL") || e.to_string().contains("reset by peer"), "{e}");
 }
