@@ -11,6 +11,8 @@
 //! bytes, and `Row`'s `Ord` and `Hash` are those of its bytes (an order that is consistent, not SQL's).
 
 use std::cmp::Ordering;
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -551,6 +553,27 @@ pub struct RowBlock {
     diffs: Vec<Diff>,
 }
 
+/// The memory of large blocks that were dropped, for the next ones: fresh memory costs a page fault and a cleared page for
+/// every 4 KiB, and a stream of events makes megabytes a tick, freed on other threads than those that fill them.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(vec![]);
+/// How many are kept,
+const SPARES: usize = 8;
+/// and of which sizes.
+const SPARE_BYTES: RangeInclusive<usize> = 1 << 20..=8 << 20;
+
+impl Drop for RowBlock {
+    fn drop(&mut self) {
+        if SPARE_BYTES.contains(&self.data.capacity()) {
+            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+            if spare.len() < SPARES {
+                let mut data = std::mem::take(&mut self.data);
+                data.clear();
+                spare.push(data);
+            }
+        }
+    }
+}
+
 impl RowBlock {
     /// The most bytes that a block may hold: offsets are `u32`.
     pub const MAX_BYTES: usize = 1 << 31;
@@ -564,6 +587,25 @@ impl RowBlock {
     /// Row bytes, ends, diffs (empty: all +1).
     pub fn parts(&self) -> (&[u8], &[u32], &[Diff]) {
         (&self.data, &self.ends, &self.diffs)
+    }
+
+    /// An empty block with room for this many bytes of rows, in the memory of a dropped block where there is one.
+    pub fn with_capacity(bytes: usize) -> RowBlock {
+        let mut block = RowBlock::default();
+        if SPARE_BYTES.contains(&bytes) {
+            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(fit) = spare.iter().position(|data| data.capacity() >= bytes) {
+                block.data = spare.swap_remove(fit);
+            }
+        }
+        block.data.reserve(bytes);
+        block
+    }
+
+    /// Gives back memory that no row uses.
+    pub fn shrink_to_fit(&mut self) {
+        self.data.shrink_to_fit();
+        self.ends.shrink_to_fit();
     }
 
     /// Appends a row.

@@ -61,6 +61,8 @@ impl RecordBatch {
     /// or when it has grown beyond this many bytes.
     pub const MAX_BYTES: usize = 4 << 20;
 
+    /// How much longer than the last one a block may be without being moved.
+    const ROOM: usize = 64 << 10;
     /// The memory of one row that is kept for the next.
     const KEPT: usize = 1 << 20;
 
@@ -110,7 +112,13 @@ impl RecordBatch {
 
     /// Takes what has been collected; the batch is empty then.
     pub fn take(&mut self) -> Batch {
-        let block = std::mem::take(&mut self.block);
+        // A full batch is followed by another, most likely; one that is not full may be kept for long as it is.
+        let full = self.is_full();
+        let room = if full { self.block.byte_len() + Self::ROOM } else { 0 };
+        let mut block = std::mem::replace(&mut self.block, RowBlock::with_capacity(room));
+        if !full {
+            block.shrink_to_fit();
+        }
         let progress = std::mem::take(&mut self.progress).into_iter().collect();
         let bytes = block.byte_len();
         Batch { block, progress, bytes }
