@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `cli` | the command line: flags, output, exit codes |
 //! | `durability` | what survives kill −9, and restarts |
+//! | `errors` | errors as data: ON ERROR, the errors relations |
 //! | `guide` | the guide's way: Kafka bytes, jsonb, views; both syntaxes; bad records |
 //! | `house` | the rules of the repository itself |
 //! | `kafka` | a real Apache Kafka over SASL_SSL |
@@ -15,6 +16,7 @@ mod support;
 
 mod cli;
 mod durability;
+mod errors;
 mod guide;
 mod house;
 mod kafka;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use repr::error::code;
 use repr::{GlobalId, SqlError};
 use serde::{Deserialize, Serialize};
-use sql::plan::{ConnectionPlan, KafkaConnectionPlan, OnError, SecretValue, SourceFrom, StringOrSecret};
+use sql::plan::{ConnectionPlan, KafkaConnectionPlan, SecretValue, SourceFrom, StringOrSecret};
 use sql::{CatalogItem, ItemKind, ObjectName};
 
 use crate::introspection;
@@ -65,8 +65,6 @@ pub struct SourceItem {
     pub from: SourceFrom,
     /// Whether headers are kept.
     pub headers: bool,
-    /// What happens with bad records.
-    pub on_error: OnError,
     /// Where each partition starts.
     pub start_offsets: BTreeMap<i32, i64>,
     /// The name of its progress relation.

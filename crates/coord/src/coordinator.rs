@@ -884,9 +884,9 @@ impl State {
                 let work = Work::Peek { number, id, keys, mfp, limit };
                 self.waiting.push(Waiting { needs: vec![], time, work });
             }
-            read::Route::Stored { id, mfp } => {
+            read::Route::Stored { id, side, mfp } => {
                 let origin = self.catalog.source_of_raw(id).map(|_| (2, 3));
-                let scan = read::Scan { shard: shard_of(id), as_of: time, mfp, limit, origin };
+                let scan = read::Scan { shard: shard_of(id), as_of: time, side, mfp, limit, origin };
                 self.waiting.push(Waiting { needs: vec![id], time, work: Work::Scan { read: scan, to } });
             }
             read::Route::Dataflow => {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 
 use dataflow::Output;
-use plan::RelationExpr;
 use plan::hir::HirRelationExpr;
+use plan::{RelationExpr, Side};
 use repr::error::code;
 use repr::{ColumnType, GlobalId, RelationDesc, ScalarType, SqlError};
-use sql::plan::{CreateItem, CreatePlan, RAW_SELF, SourceFrom};
+use sql::plan::{CreateItem, CreatePlan, OnError, RAW_SELF, SourceFrom};
 use sql::{CatalogItem, ItemKind, ObjectName};
 use storage::ShardId;
 
@@ -124,6 +124,8 @@ impl State {
         };
         let as_of = self.last_tick;
         let mut run = Run::Nothing;
+        // What its errors relation reads, and that relation.
+        let mut errors = None;
         match plan.item {
             CreateItem::Secret(value) => {
                 if recovered.is_none() {
@@ -138,8 +140,9 @@ impl State {
                     record.raw.ok_or_else(|| SqlError::internal("a source has no raw shard"))?,
                 );
                 let mut definition = source.definition;
-                replace_raw(&mut definition, raw);
+                definition.replace_id(RAW_SELF, raw);
                 item.definition = Some(definition);
+                errors = Some((raw, source.errors));
                 let from = source.from;
                 self.catalog.sources.insert(
                     id,
@@ -147,7 +150,6 @@ impl State {
                         raw,
                         from,
                         headers: source.headers,
-                        on_error: source.on_error,
                         start_offsets: record.start_offsets.clone(),
                         progress_name: source.progress_name.clone(),
                     },
@@ -161,8 +163,14 @@ impl State {
                 self.add_collection(id, types, false, None);
             }
             CreateItem::View { hir } => item.definition = Some(hir),
-            CreateItem::MaterializedView { relation, .. } => {
+            CreateItem::MaterializedView { relation, on_error, errors: of_view, .. } => {
                 let types = plan.desc.as_ref().map(RelationDesc::types).unwrap_or_default();
+                if on_error == OnError::Quarantine {
+                    let stored = HirRelationExpr::Get { id, typ: types.clone() };
+                    item.definition =
+                        Some(HirRelationExpr::Catch { input: Box::new(stored), side: Side::Rows });
+                }
+                errors = Some((id, of_view));
                 run = Run::View { relation, types };
             }
             CreateItem::Index { on, key, relation } => {
@@ -176,6 +184,9 @@ impl State {
         }
         let name = item.name.clone();
         self.catalog.insert(item, Some(record.clone()));
+        if let Some((of, (definition, desc))) = errors {
+            self.add_errors(id, &name, of, definition, desc);
+        }
         match run {
             Run::Nothing => {}
             Run::Reader { progress_name } => {
@@ -265,6 +276,26 @@ impl State {
         self.catalog.insert(introspection::progress_item(number, name, source), None);
     }
 
+    /// The relation that shows what a source or view cannot compute, unless an object of the user has its name.
+    fn add_errors(
+        &mut self,
+        owner: GlobalId,
+        name: &ObjectName,
+        of: GlobalId,
+        mut definition: HirRelationExpr,
+        desc: RelationDesc,
+    ) {
+        let GlobalId::User(number) = owner else { return };
+        let mut name = name.clone();
+        name.item = sql::errors_name(&name.item);
+        if self.catalog.names.contains_key(&name) {
+            tracing::warn!("{name} is an object already: the errors of {owner} have no relation");
+            return;
+        }
+        definition.replace_id(RAW_SELF, of);
+        self.catalog.insert(introspection::errors_item(number, name, owner, definition, desc), None);
+    }
+
     /// Takes objects away, dependants first, with all that runs for them.
     fn drop_objects(&mut self, ids: &[GlobalId]) {
         for id in ids {
@@ -272,6 +303,7 @@ impl State {
             let Some(item) = self.catalog.remove(*id) else { continue };
             let GlobalId::User(number) = *id else { continue };
             self.pending.catalog.push((Record::key(number), None));
+            self.catalog.remove(introspection::errors_id(number));
             match item.kind {
                 ItemKind::Secret => self.pending.catalog.push((format!("secret/{number:012}"), None)),
                 ItemKind::Source => {
@@ -416,17 +448,6 @@ enum Run {
     Reader { progress_name: String },
     View { relation: RelationExpr, types: Vec<ColumnType> },
     Index { on: GlobalId, key: Vec<plan::ScalarExpr>, relation: RelationExpr },
-}
-
-/// The raw records of the source itself, in its definition: a query without joins.
-fn replace_raw(definition: &mut HirRelationExpr, raw: GlobalId) {
-    match definition {
-        HirRelationExpr::Get { id, .. } if *id == RAW_SELF => *id = raw,
-        HirRelationExpr::Project { input, .. }
-        | HirRelationExpr::Map { input, .. }
-        | HirRelationExpr::Filter { input, .. } => replace_raw(input, raw),
-        _ => {}
-    }
 }
 
 /// Whether each output row depends on one input row only, so that stored output can be continued without its history.

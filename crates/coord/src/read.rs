@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dataflow::Dataflows;
 use plan::mfp::Mfp;
 use plan::scalar::Context;
-use plan::{ColumnOrder, RelationExpr, ScalarExpr};
+use plan::{ColumnOrder, RelationExpr, ScalarExpr, Side};
 use repr::error::{EvalError, code};
 use repr::{Arena, Datum, Diff, GlobalId, Origin, Row, RowBlock, ScalarType, SqlError, Timestamp};
 use sql::plan::Finishing;
@@ -22,8 +22,8 @@ pub(crate) enum Route {
     Constant(Result<Vec<(Row, Diff)>, EvalError>),
     /// From an arrangement in memory.
     Arranged { id: GlobalId, keys: Option<Vec<Row>>, mfp: Box<Mfp> },
-    /// From stored rows.
-    Stored { id: GlobalId, mfp: Box<Mfp> },
+    /// From stored rows, or one side of them alone.
+    Stored { id: GlobalId, side: Option<Side>, mfp: Box<Mfp> },
     /// By a one-off dataflow.
     Dataflow,
 }
@@ -34,8 +34,15 @@ pub(crate) fn route(relation: &RelationExpr, objects: &BTreeMap<GlobalId, Object
         return Route::Constant(rows.clone());
     }
     let (mfp, rest) = Mfp::extract(relation);
+    let (side, rest) = match rest {
+        RelationExpr::Catch { input, side } => (Some(*side), &**input),
+        rest => (None, rest),
+    };
     let RelationExpr::Get { id, .. } = rest else { return Route::Dataflow };
     let mfp = Box::new(mfp);
+    if side == Some(Side::Errors) {
+        return Route::Stored { id: *id, side, mfp };
+    }
     let mut by_index = None;
     for (index, object) in objects {
         if let ObjectKind::Index { on, key } = &object.kind
@@ -52,10 +59,10 @@ pub(crate) fn route(relation: &RelationExpr, objects: &BTreeMap<GlobalId, Object
         return Route::Arranged { id: index, keys, mfp };
     }
     match objects.get(id) {
-        Some(Object { kind: ObjectKind::View { arranged: true }, .. }) => {
+        Some(Object { kind: ObjectKind::View { arranged: true }, .. }) if side.is_none() => {
             Route::Arranged { id: *id, keys: None, mfp }
         }
-        _ => Route::Stored { id: *id, mfp },
+        _ => Route::Stored { id: *id, side, mfp },
     }
 }
 
@@ -126,6 +133,8 @@ pub(crate) fn fill_built_in(relation: &mut RelationExpr, state: &introspection::
 pub(crate) struct Scan {
     pub shard: ShardId,
     pub as_of: Timestamp,
+    /// Only what was computed, or only the errors, as rows.
+    pub side: Option<Side>,
     pub mfp: Box<Mfp>,
     pub limit: Option<usize>,
     /// The columns that say where a record came from.
@@ -154,7 +163,7 @@ fn run_scan(
 ) -> Result<(), SqlError> {
     // Where rows also go, sums are known only at the end; else they can be sent as they are met.
     let mut sums: Option<HashMap<Row, Diff>> =
-        if storage.shard_stats(scan.shard).is_none_or(|s| s.append_only) {
+        if scan.side != Some(Side::Errors) && storage.shard_stats(scan.shard).is_none_or(|s| s.append_only) {
             None
         } else {
             Some(HashMap::new())
@@ -168,7 +177,15 @@ fn run_scan(
         if to.is_closed() {
             return Ok(());
         }
-        if kind == BlockKind::Errors {
+        let wanted = match scan.side {
+            None => true,
+            Some(Side::Rows) => kind == BlockKind::Rows,
+            Some(Side::Errors) => kind == BlockKind::Errors,
+        };
+        if !wanted {
+            continue;
+        }
+        if kind == BlockKind::Errors && scan.side.is_none() {
             for (row, diff) in block.iter() {
                 *errors.entry(EvalError::from_row(row)).or_default() += diff;
             }

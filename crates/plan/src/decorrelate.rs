@@ -24,7 +24,7 @@ use repr::{ColumnType, Datum, EvalError, Row, ScalarType, SqlError};
 
 use crate::func::{AggKind, FuncRef, ids};
 use crate::hir::{ColumnRef, HirAggregateExpr, HirRelationExpr, HirScalarExpr, JoinKind};
-use crate::{AggregateExpr, ColumnOrder, LocalId, RelationExpr, ScalarExpr, known, walk};
+use crate::{AggregateExpr, ColumnOrder, LocalId, RelationExpr, ScalarExpr, Side, known, walk};
 
 /// Removes outer columns and subqueries: each subquery becomes a join against the distinct outer keys it uses.
 ///
@@ -179,6 +179,8 @@ impl Lowering {
             }
             HirRelationExpr::Negate { input } => self.lower(*input, outer)?.negate(),
             HirRelationExpr::Threshold { input } => self.lower(*input, outer)?.threshold(),
+            // An object of the catalog, so without outer columns.
+            HirRelationExpr::Catch { input, side } => self.lower(*input, &Outer::none())?.catch(side),
             HirRelationExpr::Union { inputs } => {
                 let inputs =
                     inputs.into_iter().map(|i| self.lower(i, outer)).collect::<Result<Vec<_>, _>>()?;
@@ -883,6 +885,8 @@ pub(crate) fn hir_arity(query: &HirRelationExpr) -> usize {
         | HirRelationExpr::TopK { input, .. }
         | HirRelationExpr::Negate { input }
         | HirRelationExpr::Threshold { input } => hir_arity(input),
+        HirRelationExpr::Catch { input, side: Side::Rows } => hir_arity(input),
+        HirRelationExpr::Catch { side: Side::Errors, .. } => repr::EvalError::desc().arity(),
         HirRelationExpr::Union { inputs } => inputs.first().map_or(0, hir_arity),
     }
 }
@@ -1165,6 +1169,7 @@ fn walk_relation(query: &HirRelationExpr, depth: usize, f: &mut dyn FnMut(Part, 
         | HirRelationExpr::Distinct { input }
         | HirRelationExpr::TopK { input, .. }
         | HirRelationExpr::Negate { input }
+        | HirRelationExpr::Catch { input, .. }
         | HirRelationExpr::Threshold { input } => walk_relation(input, depth, f),
         HirRelationExpr::Union { inputs } => inputs.iter().for_each(|i| walk_relation(i, depth, f)),
     }
@@ -1206,7 +1211,7 @@ fn shift(query: &mut HirRelationExpr, by: isize) {
 }
 
 /// Changes every part of a query that is not inside a scalar expression, inputs last.
-fn change_relation(
+pub(crate) fn change_relation(
     query: &mut HirRelationExpr,
     depth: usize,
     f: &mut dyn FnMut(&mut HirRelationExpr, usize),
@@ -1240,6 +1245,7 @@ fn for_each_input_mut(query: &mut HirRelationExpr, f: &mut dyn FnMut(&mut HirRel
         | HirRelationExpr::Distinct { input }
         | HirRelationExpr::TopK { input, .. }
         | HirRelationExpr::Negate { input }
+        | HirRelationExpr::Catch { input, .. }
         | HirRelationExpr::Threshold { input } => f(input, 0),
         HirRelationExpr::Union { inputs } => inputs.iter_mut().for_each(|i| f(i, 0)),
     }

@@ -16,7 +16,7 @@ use repr::{ColumnType, Datum, EvalError, GlobalId, Row, ScalarType};
 
 use crate::func::{FunctionKind, ids, signatures};
 use crate::mfp::Mfp;
-use crate::{AggregateExpr, ColumnOrder, LocalId, RelationExpr, ScalarExpr, known};
+use crate::{AggregateExpr, ColumnOrder, LocalId, RelationExpr, ScalarExpr, Side, known};
 
 /// The plan as text, ending in a newline. `names` says what an object is called, `columns` what its columns are (none or
 /// too few: not known).
@@ -200,6 +200,13 @@ impl Explainer<'_> {
                 })
             }
             RelationExpr::Negate { input } => self.above(depth, &[input], |n| ("Negate".into(), n.clone())),
+            RelationExpr::Catch { input, side: Side::Rows } => {
+                self.above(depth, &[input], |n| ("Without errors".into(), n.clone()))
+            }
+            RelationExpr::Catch { input, side: Side::Errors } => self.above(depth, &[input], |_| {
+                let names = EvalError::desc().columns.into_iter().map(|c| Some(c.name)).collect();
+                ("Errors".into(), names)
+            }),
             RelationExpr::Threshold { input } => {
                 self.above(depth, &[input], |n| ("Threshold".into(), n.clone()))
             }

@@ -4,7 +4,7 @@ use repr::{ColumnType, Diff, EvalError, GlobalId, Row, ScalarType};
 
 use crate::func::{AggRef, FuncRef, TableFuncRef};
 use crate::scalar::Context;
-use crate::{ColumnOrder, LocalId};
+use crate::{ColumnOrder, LocalId, Side};
 
 /// A column of this query (level 0) or of one around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,6 +129,20 @@ pub enum HirRelationExpr {
     Union {
         inputs: Vec<HirRelationExpr>,
     },
+    Catch {
+        input: Box<HirRelationExpr>,
+        side: Side,
+    },
+}
+
+impl HirRelationExpr {
+    /// Reads another object in the place of one, wherever a relation stands (not in subqueries of scalars).
+    pub fn replace_id(&mut self, from: GlobalId, to: GlobalId) {
+        crate::decorrelate::change_relation(self, 0, &mut |rel, _| match rel {
+            HirRelationExpr::Get { id, .. } if *id == from => *id = to,
+            _ => {}
+        });
+    }
 }
 
 /// An aggregate whose parts may hold subqueries. An empty `group_key` gives one row also over no input, as SQL wants.

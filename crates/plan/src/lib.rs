@@ -29,5 +29,5 @@ mod testing;
 pub mod transform;
 mod walk;
 
-pub use relation::{AggregateExpr, ColumnOrder, LocalId, RelationExpr};
+pub use relation::{AggregateExpr, ColumnOrder, LocalId, RelationExpr, Side};
 pub use scalar::ScalarExpr;

@@ -130,6 +130,14 @@ pub enum RelationExpr {
         /// At least one.
         inputs: Vec<RelationExpr>,
     },
+    /// One side of the (rows, errors) pair of a plan that reads no binding of another: errors go no further. For objects
+    /// that set errors aside, and for the relations that show them. Every pass sees it as an object of its own.
+    Catch {
+        /// From.
+        input: Box<RelationExpr>,
+        /// Which side.
+        side: Side,
+    },
     /// The same rows, arranged by keys so that others can use the index. The optimizer adds it.
     ArrangeBy {
         /// From.
@@ -137,6 +145,25 @@ pub enum RelationExpr {
         /// Each a key.
         keys: Vec<Vec<ScalarExpr>>,
     },
+}
+
+/// A side of a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// What was computed.
+    Rows,
+    /// What could not be: rows of [`EvalError::desc`].
+    Errors,
+}
+
+impl Side {
+    /// The columns, over an input with these.
+    pub fn typ(self, input: impl FnOnce() -> Vec<ColumnType>) -> Vec<ColumnType> {
+        match self {
+            Side::Rows => input(),
+            Side::Errors => EvalError::desc().types(),
+        }
+    }
 }
 
 /// An aggregate over the rows of a group.
@@ -269,6 +296,11 @@ impl RelationExpr {
         RelationExpr::Threshold { input: Box::new(self) }
     }
 
+    /// One side of the collection, its errors going no further.
+    pub fn catch(self, side: Side) -> RelationExpr {
+        RelationExpr::Catch { input: Box::new(self), side }
+    }
+
     /// The sum of both multisets.
     pub fn union(self, other: RelationExpr) -> RelationExpr {
         RelationExpr::Union { inputs: vec![self, other] }
@@ -329,6 +361,7 @@ impl RelationExpr {
                 let keys = group_key.iter().map(|k| k.typ(&typ));
                 keys.chain(aggregates.iter().map(|a| a.typ(&typ))).collect()
             }
+            RelationExpr::Catch { input, side } => side.typ(|| input.typ()),
             RelationExpr::TopK { input, .. }
             | RelationExpr::Negate { input }
             | RelationExpr::Threshold { input }
@@ -357,11 +390,13 @@ impl RelationExpr {
             RelationExpr::FlatMap { input, typ, .. } => input.arity() + typ.len(),
             RelationExpr::Join { inputs, .. } => inputs.iter().map(RelationExpr::arity).sum(),
             RelationExpr::Reduce { group_key, aggregates, .. } => group_key.len() + aggregates.len(),
-            RelationExpr::Filter { input, .. }
+            RelationExpr::Catch { input, side: Side::Rows }
+            | RelationExpr::Filter { input, .. }
             | RelationExpr::TopK { input, .. }
             | RelationExpr::Negate { input }
             | RelationExpr::Threshold { input }
             | RelationExpr::ArrangeBy { input, .. } => input.arity(),
+            RelationExpr::Catch { .. } => self.typ().len(),
             RelationExpr::Union { inputs } => inputs[0].arity(),
         }
     }
@@ -434,11 +469,14 @@ impl RelationExpr {
                 }
                 minimal(keys)
             }
-            RelationExpr::Threshold { input } | RelationExpr::ArrangeBy { input, .. } => {
-                input.keys_within(bound)
-            }
+            RelationExpr::Threshold { input }
+            | RelationExpr::ArrangeBy { input, .. }
+            | RelationExpr::Catch { input, side: Side::Rows } => input.keys_within(bound),
             RelationExpr::Union { inputs } => padded_keys(inputs, bound),
-            RelationExpr::Get { .. } | RelationExpr::FlatMap { .. } | RelationExpr::Negate { .. } => vec![],
+            RelationExpr::Get { .. }
+            | RelationExpr::FlatMap { .. }
+            | RelationExpr::Negate { .. }
+            | RelationExpr::Catch { .. } => vec![],
         }
     }
 
@@ -477,6 +515,7 @@ impl RelationExpr {
             | RelationExpr::Map { input, .. }
             | RelationExpr::FlatMap { input, .. }
             | RelationExpr::Threshold { input }
+            | RelationExpr::Catch { input, side: Side::Rows }
             | RelationExpr::ArrangeBy { input, .. } => input.monotonic_within(append_only, bound),
             RelationExpr::Join { inputs, .. } | RelationExpr::Union { inputs } => {
                 inputs.iter().all(|i| i.monotonic_within(append_only, bound))
@@ -487,7 +526,7 @@ impl RelationExpr {
             RelationExpr::TopK { input, limit, offset, .. } => {
                 limit.is_none() && *offset == 0 && input.monotonic_within(append_only, bound)
             }
-            RelationExpr::Negate { .. } => false,
+            RelationExpr::Negate { .. } | RelationExpr::Catch { .. } => false,
         }
     }
 
@@ -574,6 +613,7 @@ impl RelationExpr {
             | RelationExpr::TopK { input, .. }
             | RelationExpr::Negate { input }
             | RelationExpr::Threshold { input }
+            | RelationExpr::Catch { input, .. }
             | RelationExpr::ArrangeBy { input, .. } => f(input),
             RelationExpr::Join { inputs, .. } | RelationExpr::Union { inputs } => inputs.iter().for_each(f),
         }
@@ -599,6 +639,7 @@ impl RelationExpr {
             | RelationExpr::TopK { input, .. }
             | RelationExpr::Negate { input }
             | RelationExpr::Threshold { input }
+            | RelationExpr::Catch { input, .. }
             | RelationExpr::ArrangeBy { input, .. } => f(input),
             RelationExpr::Join { inputs, .. } | RelationExpr::Union { inputs } => {
                 inputs.iter_mut().for_each(f)

@@ -7,7 +7,7 @@ use repr::{Arena, ColumnType, Datum, Diff, EvalError, GlobalId, Row, ScalarType}
 
 use crate::func::{AggRef, FuncRef};
 use crate::hir::{ColumnRef, HirAggregateExpr, HirRelationExpr, HirScalarExpr, JoinKind};
-use crate::{AggregateExpr, ColumnOrder, LocalId, RelationExpr, ScalarExpr, explain};
+use crate::{AggregateExpr, ColumnOrder, LocalId, RelationExpr, ScalarExpr, Side, explain};
 
 /// Stored rows of `n` columns of bigint that may be NULL: object `u{id}`.
 pub(crate) fn get(id: u64, n: usize) -> RelationExpr {
@@ -364,6 +364,11 @@ fn run_within(
         RelationExpr::Negate { input } => {
             run_within(input, data, bound)?.into_iter().map(|(r, d)| (r, -d)).collect()
         }
+        RelationExpr::Catch { input, side } => match (side, run_within(input, data, bound)) {
+            (Side::Rows, rows) => rows.unwrap_or_default(),
+            (Side::Errors, Ok(_)) => Rows::new(),
+            (Side::Errors, Err(e)) => Rows::from([(e.to_row(), 1)]),
+        },
         RelationExpr::Threshold { input } => {
             let mut rows = run_within(input, data, bound)?;
             rows.retain(|_, d| *d > 0);
@@ -491,6 +496,11 @@ pub(crate) fn run_hir(query: &HirRelationExpr, data: &Data, outer: &[Row]) -> Re
         HirRelationExpr::Negate { input } => {
             run_hir(input, data, outer)?.into_iter().map(|(r, d)| (r, -d)).collect()
         }
+        HirRelationExpr::Catch { input, side } => match (side, run_hir(input, data, outer)) {
+            (Side::Rows, rows) => rows.unwrap_or_default(),
+            (Side::Errors, Ok(_)) => Rows::new(),
+            (Side::Errors, Err(e)) => Rows::from([(e.to_row(), 1)]),
+        },
         HirRelationExpr::Threshold { input } => {
             let mut rows = run_hir(input, data, outer)?;
             rows.retain(|_, d| *d > 0);

@@ -176,6 +176,19 @@ impl EvalError {
         ])
     }
 
+    /// The columns of [`EvalError::to_row`].
+    pub fn desc() -> crate::RelationDesc {
+        use crate::ScalarType::{Int32, Int64, Text};
+        crate::RelationDesc::new([
+            ("sqlstate", Text.nullable(false)),
+            ("message", Text.nullable(false)),
+            ("detail", Text.nullable(true)),
+            ("hint", Text.nullable(true)),
+            ("partition", Int32.nullable(true)),
+            ("offset", Int64.nullable(true)),
+        ])
+    }
+
     /// Reads what [`EvalError::to_row`] wrote.
     pub fn from_row(row: crate::RowRef<'_>) -> EvalError {
         use crate::Datum;

@@ -121,6 +121,13 @@ impl Printer<'_> {
                 line("Threshold".into());
                 self.relation(input, depth + 1, out);
             }
+            Catch { input, side } => {
+                line(match side {
+                    plan::Side::Rows => "Without errors".into(),
+                    plan::Side::Errors => "Errors".into(),
+                });
+                self.relation(input, depth + 1, out);
+            }
             Union { inputs } => {
                 line("Union".into());
                 inputs.iter().for_each(|i| self.relation(i, depth + 1, out));

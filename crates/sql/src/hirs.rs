@@ -202,6 +202,7 @@ pub(crate) fn rewrite_relation(
         | Distinct { input }
         | TopK { input, .. }
         | Negate { input }
+        | Catch { input, .. }
         | Threshold { input } => rewrite_relation(input, depth, f),
         Map { input, scalars }
         | Filter { input, predicates: scalars }
@@ -281,6 +282,7 @@ pub(crate) fn relations(rel: &mut HirRelationExpr, f: &mut dyn FnMut(&mut HirRel
         | Distinct { input }
         | TopK { input, .. }
         | Negate { input }
+        | Catch { input, .. }
         | Threshold { input } => relations(input, f),
         Map { input, scalars: s } | Filter { input, predicates: s } | FlatMap { input, args: s, .. } => {
             relations(input, f);
@@ -428,6 +430,7 @@ pub(crate) fn types(rel: &HirRelationExpr, outer: &[&[ColumnType]]) -> Vec<Colum
             typ
         }
         FlatMap { input, typ, .. } => types(input, outer).into_iter().chain(typ.iter().cloned()).collect(),
+        Catch { input, side } => side.typ(|| types(input, outer)),
         Filter { input, .. }
         | Distinct { input }
         | TopK { input, .. }

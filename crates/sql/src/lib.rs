@@ -25,6 +25,7 @@ mod window;
 
 pub use catalog::{Catalog, CatalogItem, ItemKind, ObjectName};
 pub use plan::Plan;
+pub use statement::errors::errors_name;
 pub use statement::names::{kind_name, quoted};
 pub use statement::show::redacted;
 

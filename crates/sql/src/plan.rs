@@ -336,8 +336,10 @@ pub enum CreateItem {
         relation: RelationExpr,
         /// Columns that must never be NULL (`ASSERT NOT NULL`).
         assert_not_null: Vec<usize>,
-        /// Which failing rows to set aside instead of failing (`WITH (ON ERROR = …)`).
+        /// What happens with rows that cannot be computed (`WITH (ON ERROR = …)`).
         on_error: OnError,
+        /// Its errors relation over [`RAW_SELF`], which stands for the view itself.
+        errors: (plan::hir::HirRelationExpr, RelationDesc),
     },
     /// An index.
     Index {
@@ -362,6 +364,8 @@ pub enum OnError {
     Fail,
     /// They are left out and stand in the errors relation.
     Quarantine,
+    /// The columns that cannot be computed are NULL.
+    Null,
 }
 
 /// Where a secret's bytes come from.
@@ -431,13 +435,13 @@ pub struct SourcePlan {
     pub definition: plan::hir::HirRelationExpr,
     /// Whether headers must be kept.
     pub headers: bool,
-    /// What happens with records that do not decode.
-    pub on_error: OnError,
+    /// The records that do not decode, over the same raw records; see [`crate::errors_name`].
+    pub errors: (plan::hir::HirRelationExpr, RelationDesc),
     /// `EXPOSE PROGRESS AS`, else `<name>_progress`.
     pub progress_name: String,
 }
 
-/// Stands for the raw records of the source being planned.
+/// Stands for the raw records of the source being planned, or for the view being planned.
 pub const RAW_SELF: GlobalId = GlobalId::Transient(u64::MAX);
 
 /// Where records come from.

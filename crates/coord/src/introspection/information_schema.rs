@@ -21,7 +21,7 @@ pub(super) fn relations() -> Vec<Builtin> {
             |s| {
                 let row = |i: &CatalogItem| {
                     let kind = match i.kind {
-                        _ if is_progress(i.id) => "SOURCE",
+                        _ if is_companion(i.id) => "SOURCE",
                         ItemKind::MaterializedView => "MATERIALIZED VIEW",
                         ItemKind::View => "VIEW",
                         ItemKind::Source => "SOURCE",
@@ -60,7 +60,7 @@ pub(super) fn relations() -> Vec<Builtin> {
                     let definition = view_definition(i);
                     Row::pack(name(s, i).into_iter().chain([opt_text(definition.as_deref())]))
                 };
-                s.relations().filter(|i| i.kind == ItemKind::View && !is_progress(i.id)).map(row).collect()
+                s.relations().filter(|i| i.kind == ItemKind::View && !is_companion(i.id)).map(row).collect()
             },
         ),
         of(

@@ -144,9 +144,31 @@ pub fn progress_id(number: u64) -> GlobalId {
 
 const PROGRESS: u64 = 1_000_000;
 
-/// Whether this is the progress relation of a source.
-fn is_progress(id: GlobalId) -> bool {
+/// The identity of the errors relation of a source or view `u<number>`.
+pub fn errors_id(number: u64) -> GlobalId {
+    GlobalId::System(ERRORS + number)
+}
+
+const ERRORS: u64 = 500_000_000;
+
+/// Whether this relation belongs to a user's object and comes and goes with it.
+fn is_companion(id: GlobalId) -> bool {
     matches!(id, GlobalId::System(n) if n >= PROGRESS)
+}
+
+/// The errors relation of a source or view; see `sql::errors_name`.
+pub fn errors_item(
+    number: u64,
+    name: ObjectName,
+    owner: GlobalId,
+    definition: plan::hir::HirRelationExpr,
+    desc: RelationDesc,
+) -> CatalogItem {
+    let mut item = relation_item(errors_id(number), "", "", desc);
+    item.name = name;
+    item.uses = vec![owner];
+    item.definition = Some(definition);
+    item
 }
 
 /// The progress relation of a source: one row a partition, with the next offset that is not yet durable here.
@@ -449,7 +471,7 @@ fn item_schema_id(item: &CatalogItem) -> String {
 
 /// The kind as Materialize's relations name it.
 fn object_type(item: &CatalogItem) -> &'static str {
-    if is_progress(item.id) {
+    if is_companion(item.id) {
         return "source";
     }
     match item.kind {

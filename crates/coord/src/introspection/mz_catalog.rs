@@ -87,7 +87,7 @@ pub(super) fn relations() -> Vec<Builtin> {
             "mz_views",
             "id text, oid oid, schema_id text, name text, definition text?, owner_id text = u1, \
              privileges text[] = {}, create_sql text?, redacted_create_sql text?",
-            |s| of_kind(s, ItemKind::View).filter(|i| !is_progress(i.id)).map(with_definition).collect(),
+            |s| of_kind(s, ItemKind::View).filter(|i| !is_companion(i.id)).map(with_definition).collect(),
         ),
         mz(
             "mz_materialized_views",
@@ -358,7 +358,7 @@ fn mz_sources(s: &State<'_>) -> Vec<Row> {
     let catalog = s.catalog;
     let row = |i: &CatalogItem| {
         let source = catalog.sources.get(&i.id);
-        if source.is_none() && !is_progress(i.id) {
+        if source.is_none() && !is_companion(i.id) {
             return None;
         }
         let connection = match source.map(|s| &s.from) {

@@ -508,7 +508,7 @@ pub(super) fn relations() -> Vec<Builtin> {
 fn relkind(item: &CatalogItem) -> Option<&'static str> {
     match item.kind {
         ItemKind::Table | ItemKind::Source => Some("r"),
-        ItemKind::View if is_progress(item.id) => Some("r"),
+        ItemKind::View if is_companion(item.id) => Some("r"),
         ItemKind::View => Some("v"),
         ItemKind::MaterializedView => Some("m"),
         ItemKind::Index => Some("i"),

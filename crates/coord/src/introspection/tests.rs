@@ -109,7 +109,6 @@ fn sample() -> CatalogState {
                 metadata_refresh: None,
             },
             headers: false,
-            on_error: Default::default(),
             start_offsets: BTreeMap::new(),
             progress_name: "feed_progress".into(),
         },

@@ -20,7 +20,7 @@ use std::rc::Rc;
 
 use differential_dataflow::AsCollection;
 use plan::mfp::Mfp;
-use plan::{LocalId, RelationExpr, ScalarExpr};
+use plan::{LocalId, RelationExpr, ScalarExpr, Side};
 use repr::{Diff, EvalError, GlobalId, Row, Timestamp, error::code};
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::vec::ToStream;
@@ -270,10 +270,26 @@ impl<'s> Context<'_, 's> {
                 let streams: Vec<_> = flows.into_iter().map(|f| f.rows(self)).collect();
                 Flow::new(self.scope.concatenate(streams), plan.arity(), monotonic)
             }
+            RelationExpr::Catch { input, side } => self.catch(input, *side),
             RelationExpr::ArrangeBy { input, .. } => self.render(input),
             RelationExpr::Project { .. } | RelationExpr::Map { .. } | RelationExpr::Filter { .. } => {
                 self.render(plan)
             }
+        }
+    }
+
+    /// One side of a plan whose errors go no further.
+    fn catch(&mut self, input: &RelationExpr, side: Side) -> Flow<'s> {
+        // What is imported is imported again with its errors, which were given to the first who read it.
+        let errs = std::mem::take(&mut self.errs);
+        let imports = std::mem::take(&mut self.imports);
+        let flow = self.render(input).settle(self);
+        let caught = self.take_errs();
+        self.errs = errs;
+        self.imports = imports;
+        match side {
+            Side::Rows => flow,
+            Side::Errors => Flow::new(caught, EvalError::desc().arity(), false),
         }
     }
 

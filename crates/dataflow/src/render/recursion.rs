@@ -16,7 +16,7 @@ use differential_dataflow::Hashable;
 use hashbrown::HashMap;
 use plan::func::{FuncRef, ids};
 use plan::mfp::Mfp;
-use plan::{AggregateExpr, LocalId, RelationExpr, ScalarExpr};
+use plan::{AggregateExpr, LocalId, RelationExpr, ScalarExpr, Side};
 use repr::{Arena, ColumnType, Datum, Diff, EvalError, Row, ScalarType, Timestamp, error::code};
 use serde::{Deserialize, Serialize};
 
@@ -387,6 +387,11 @@ impl Run {
                 let input = self.bag(input)?;
                 collected(input.iter().map(|(row, n)| (row.clone(), -n)))
             }
+            RelationExpr::Catch { input, side } => match (side, self.bag(input)) {
+                (Side::Rows, bag) => bag.unwrap_or_default(),
+                (Side::Errors, Ok(_)) => Rc::default(),
+                (Side::Errors, Err(e)) => collected([(e.to_row(), 1)]),
+            },
             RelationExpr::Threshold { input } => {
                 let input = self.bag(input)?;
                 collected(input.iter().filter(|(_, n)| **n > 0).map(|(row, n)| (row.clone(), *n)))

@@ -153,8 +153,10 @@ fn prune(plan: RelationExpr, needed: &BTreeSet<usize>) -> (RelationExpr, Vec<usi
             let all = (0..other.arity()).collect();
             (other, all)
         }
-        other
-        @ (RelationExpr::Get { .. } | RelationExpr::LocalGet { .. } | RelationExpr::Constant { .. }) => {
+        other @ (RelationExpr::Get { .. }
+        | RelationExpr::LocalGet { .. }
+        | RelationExpr::Constant { .. }
+        | RelationExpr::Catch { .. }) => {
             (other.project(needed.iter().copied()), needed.iter().copied().collect())
         }
     }

@@ -28,6 +28,10 @@ mod reduce;
 mod union;
 mod window;
 
+use std::collections::BTreeMap;
+
+use repr::GlobalId;
+
 use crate::RelationExpr;
 
 /// A pass that changes a plan in place.
@@ -50,7 +54,43 @@ const PASSES: &[(&str, Pass)] = &[
 const MAX_ROUNDS: usize = 10;
 
 /// Runs all passes. The result has the same columns.
+///
+/// What is below a [`RelationExpr::Catch`] is optimized alone: a condition or a binding that crossed it would take its
+/// errors along.
 pub fn optimize(mut plan: RelationExpr) -> RelationExpr {
+    let mut caught = BTreeMap::new();
+    take_caught(&mut plan, &mut caught);
+    let mut plan = optimize_one(plan);
+    if !caught.is_empty() {
+        plan.visit_pre_mut(&mut |e| {
+            if let RelationExpr::Get { id, .. } = e
+                && let Some(catch) = caught.get(id)
+            {
+                *e = catch.clone();
+            }
+        });
+    }
+    plan
+}
+
+/// Puts a name in the place of each `Catch`, whose input is optimized.
+fn take_caught(plan: &mut RelationExpr, caught: &mut BTreeMap<GlobalId, RelationExpr>) {
+    if let RelationExpr::Catch { input, side } = plan {
+        let typ = side.typ(|| input.typ());
+        let catch = optimize(input.take()).catch(*side);
+        let known = caught.iter().find(|(_, c)| **c == catch).map(|(id, _)| *id);
+        let id = known.unwrap_or(GlobalId::Transient(CAUGHT + caught.len() as u64));
+        caught.insert(id, catch);
+        *plan = RelationExpr::Get { id, typ };
+        return;
+    }
+    plan.for_each_child_mut(&mut |child| take_caught(child, caught));
+}
+
+/// The first of the names that stand for caught parts while the rest is optimized: far from those of queries.
+const CAUGHT: u64 = 1 << 62;
+
+fn optimize_one(mut plan: RelationExpr) -> RelationExpr {
     for _ in 0..MAX_ROUNDS {
         let before = plan.clone();
         for (_, pass) in PASSES {

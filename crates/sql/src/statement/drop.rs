@@ -176,7 +176,9 @@ fn dependants<'a>(planner: &Planner<'a>, of: &[GlobalId]) -> Vec<&'a CatalogItem
             break;
         }
     }
-    found.iter().filter(|id| !of.contains(id)).filter_map(|id| planner.catalog.item_by_id(*id)).collect()
+    // What belongs to another object goes with it.
+    let others = found.iter().filter(|id| !of.contains(id) && matches!(id, GlobalId::User(_)));
+    others.filter_map(|id| planner.catalog.item_by_id(*id)).collect()
 }
 
 /// These and all that depends on them, dependants first.

@@ -10,6 +10,7 @@ pub(crate) mod copy;
 pub(crate) mod cursor;
 pub(crate) mod database;
 pub(crate) mod drop;
+pub(crate) mod errors;
 pub(crate) mod explain;
 pub(crate) mod index;
 pub(crate) mod names;

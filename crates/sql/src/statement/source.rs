@@ -12,7 +12,7 @@ use sqlparser::ast::{Ident, ObjectName};
 use sqlparser::tokenizer::Token;
 
 use super::connection::{boolean, finish, text, unknown_option};
-use super::{CreateModifiers, names};
+use super::{CreateModifiers, errors, names};
 use crate::ast::{OptionValue, WithOption};
 use crate::catalog::{Catalog, CatalogItem, ItemKind};
 use crate::parse::{Heads, fold, quote, quote_string};
@@ -216,25 +216,9 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
                 no_effect(planner, &format!("WITH ({} = …)", option.name));
             }
             "TAIL" => tail_file = boolean(option)?,
-            "ON ERROR" => match text(option)?.to_uppercase().as_str() {
-                "FAIL" => {}
-                "QUARANTINE" => on_error = OnError::Quarantine,
-                other => {
-                    return Err(SqlError::new(
-                        code::INVALID_PARAMETER_VALUE,
-                        format!("invalid ON ERROR: {other}"),
-                    )
-                    .with_hint("FAIL and QUARANTINE are known."));
-                }
-            },
+            "ON ERROR" => on_error = errors::on_error(&text(option)?)?,
             _ => return Err(unknown_option(option)),
         }
-    }
-    if on_error == OnError::Quarantine {
-        return Err(unsupported(
-            "ON ERROR = QUARANTINE",
-            "Guard the cast in a view: TRY_CAST, or WHERE … IS JSON.",
-        ));
     }
     let mut uses = vec![];
     let (from, default_format) = match &s.from {
@@ -260,8 +244,17 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             .with_hint("Add FORMAT BYTES, TEXT, JSON or CSV."));
     };
     let file = matches!(from, SourceFrom::File { .. });
-    let select = definition(&s, &format, file, counter)?;
-    let (definition, mut desc) = plan_definition(planner, &select)?;
+    let select = |on_error| definition(&s, &format, file, counter, on_error);
+    let (definition, mut desc) = plan_over(planner, vec![], &select(on_error)?)?;
+    let strict = match on_error {
+        OnError::Fail => definition.clone(),
+        _ => plan_over(planner, vec![], &select(OnError::Fail)?)?.0,
+    };
+    let topic = match &from {
+        SourceFrom::Kafka { topic, .. } => Some(topic.as_str()),
+        _ => None,
+    };
+    let errors = errors::of_source(planner, strict, topic)?;
     if !s.columns.is_empty() {
         if s.columns.len() != desc.arity() {
             return Err(SqlError::new(
@@ -289,7 +282,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             from,
             definition,
             headers: s.include.iter().any(|i| i.item == "headers"),
-            on_error,
+            errors,
             progress_name,
         })),
     })))
@@ -301,17 +294,39 @@ pub(crate) fn no_effect(planner: &Planner<'_>, what: &str) {
 }
 
 /// The query over raw records that makes the source's columns.
-fn definition(s: &CreateSource, format: &Format, file: bool, counter: bool) -> Result<String, SqlError> {
+fn definition(
+    s: &CreateSource,
+    format: &Format,
+    file: bool,
+    counter: bool,
+    on_error: OnError,
+) -> Result<String, SqlError> {
     if counter {
         return Ok("SELECT CAST(convert_from(value, 'utf8') AS int8) AS counter FROM mz_internal.raw".into());
     }
     let mut columns = vec![];
+    // A tombstone has no value; without an envelope that gives it meaning it is no row.
+    let mut filter = "value IS NOT NULL".to_string();
+    if file && matches!(format, Format::Csv { header: true, .. }) {
+        filter.push_str(" AND \"offset\" > 0");
+    }
+    let mut decode = |column: &str, format: &Format, name: String| -> Result<(), SqlError> {
+        let decoded = decoded(column, format, name)?;
+        if let (OnError::Quarantine, Some((expr, ty))) = (on_error, decoded.whole) {
+            filter.push_str(&format!(" AND ({column} IS NULL OR TRY_CAST({expr} AS {ty}) IS NOT NULL)"));
+        }
+        columns.extend(decoded.columns.into_iter().map(|(expr, ty, name)| match on_error {
+            OnError::Null => format!("TRY_CAST({expr} AS {ty}) AS {}", quote(&name)),
+            OnError::Fail | OnError::Quarantine => format!("CAST({expr} AS {ty}) AS {}", quote(&name)),
+        }));
+        Ok(())
+    };
     let key_alias = s.include.iter().find(|i| i.item == "key");
     match (&s.key_format, key_alias) {
         (Some(key), include) => {
             // Without INCLUDE KEY the key is decoded by nobody: only upserts would use it.
             if let Some(include) = include {
-                columns.extend(decoded("key", key, include.alias.as_ref().map_or("key".into(), fold))?);
+                decode("key", key, include.alias.as_ref().map_or("key".into(), fold))?;
             }
         }
         (None, Some(_)) => {
@@ -326,7 +341,7 @@ fn definition(s: &CreateSource, format: &Format, file: bool, counter: bool) -> R
         Format::Text => "text",
         _ => "data",
     };
-    columns.extend(decoded("value", format, default.into())?);
+    decode("value", format, default.into())?;
     for include in &s.include {
         let (expr, name) = match include.item {
             "partition" => ("partition", "partition"),
@@ -338,21 +353,25 @@ fn definition(s: &CreateSource, format: &Format, file: bool, counter: bool) -> R
         let name = include.alias.as_ref().map_or(name.to_string(), fold);
         columns.push(format!("{expr} AS {}", quote(&name)));
     }
-    // A tombstone has no value; without an envelope that gives it meaning it is no row.
-    let mut filter = "value IS NOT NULL".to_string();
-    if file && matches!(format, Format::Csv { header: true, .. }) {
-        filter.push_str(" AND \"offset\" > 0");
-    }
     Ok(format!("SELECT {} FROM mz_internal.raw WHERE {filter}", columns.join(", ")))
 }
 
-/// The columns that a format makes of one raw column.
-fn decoded(column: &str, format: &Format, name: String) -> Result<Vec<String>, SqlError> {
+/// What a format makes of one raw column, as SQL.
+struct Decoded {
+    /// Expression, type and name of each column.
+    columns: Vec<(String, &'static str, String)>,
+    /// An expression (and its type) that fails where any column does, and is never NULL else. None: nothing fails.
+    whole: Option<(String, &'static str)>,
+}
+
+fn decoded(column: &str, format: &Format, name: String) -> Result<Decoded, SqlError> {
     let text = format!("convert_from({column}, 'utf8')");
     Ok(match format {
-        Format::Bytes => vec![format!("{column} AS {}", quote(&name))],
-        Format::Text => vec![format!("{text} AS {}", quote(&name))],
-        Format::Json => vec![format!("CAST({text} AS jsonb) AS {}", quote(&name))],
+        Format::Bytes => Decoded { columns: vec![(column.into(), "bytea", name)], whole: None },
+        Format::Text => Decoded { columns: vec![(text.clone(), "text", name)], whole: Some((text, "text")) },
+        Format::Json => {
+            Decoded { columns: vec![(text.clone(), "jsonb", name)], whole: Some((text, "jsonb")) }
+        }
         Format::Csv { names, delimiter, .. } => {
             if names.is_empty() {
                 return Err(SqlError::new(
@@ -362,44 +381,59 @@ fn decoded(column: &str, format: &Format, name: String) -> Result<Vec<String>, S
                 .with_hint("Write CSV WITH HEADER (a, b, c)."));
             }
             let fields = format!("csv_fields({text}, {})", quote_string(delimiter));
-            names.iter().enumerate().map(|(i, n)| format!("({fields})[{}] AS {}", i + 1, quote(n))).collect()
+            let column = |(i, n): (usize, &String)| (format!("({fields})[{}]", i + 1), "text", n.clone());
+            Decoded {
+                columns: names.iter().enumerate().map(column).collect(),
+                whole: Some((fields, "text[]")),
+            }
         }
     })
 }
 
-/// Plans the definition in a catalog that has the raw records as `mz_internal.raw`.
-fn plan_definition(
+/// A relation that only the query in a source's definition can name, in schema `mz_internal`.
+pub(crate) fn raw_item(
+    name: &str,
+    desc: RelationDesc,
+    definition: Option<plan::hir::HirRelationExpr>,
+) -> CatalogItem {
+    CatalogItem {
+        id: RAW_SELF,
+        name: crate::ObjectName {
+            database: "materialize".into(),
+            schema: "mz_internal".into(),
+            item: name.into(),
+        },
+        kind: ItemKind::Table,
+        desc: Some(desc),
+        definition,
+        create_sql: String::new(),
+        uses: vec![],
+        index: None,
+        defaults: vec![],
+        connection: None,
+    }
+}
+
+/// Plans a query in a catalog that has the raw records as `mz_internal.raw`, and these relations.
+pub(crate) fn plan_over(
     planner: &Planner<'_>,
+    mut items: Vec<CatalogItem>,
     select: &str,
 ) -> Result<(plan::hir::HirRelationExpr, RelationDesc), SqlError> {
     let header = ScalarType::Record(vec![
         ("key".into(), ScalarType::Text.nullable(false)),
         ("value".into(), ScalarType::Bytes.nullable(true)),
     ]);
-    let raw = CatalogItem {
-        id: RAW_SELF,
-        name: crate::ObjectName {
-            database: "materialize".into(),
-            schema: "mz_internal".into(),
-            item: "raw".into(),
-        },
-        kind: ItemKind::Table,
-        desc: Some(RelationDesc::new([
-            ("value", ScalarType::Bytes.nullable(true)),
-            ("key", ScalarType::Bytes.nullable(true)),
-            ("partition", ScalarType::Int32.nullable(false)),
-            ("offset", ScalarType::Int64.nullable(false)),
-            ("timestamp", ScalarType::TimestampTz { precision: None }.nullable(true)),
-            ("headers", ScalarType::List(Box::new(header)).nullable(true)),
-        ])),
-        definition: None,
-        create_sql: String::new(),
-        uses: vec![],
-        index: None,
-        defaults: vec![],
-        connection: None,
-    };
-    let catalog = WithRaw { inner: planner.catalog, raw };
+    let desc = RelationDesc::new([
+        ("value", ScalarType::Bytes.nullable(true)),
+        ("key", ScalarType::Bytes.nullable(true)),
+        ("partition", ScalarType::Int32.nullable(false)),
+        ("offset", ScalarType::Int64.nullable(false)),
+        ("timestamp", ScalarType::TimestampTz { precision: None }.nullable(true)),
+        ("headers", ScalarType::List(Box::new(header)).nullable(true)),
+    ]);
+    items.push(raw_item("raw", desc, None));
+    let catalog = WithRaw { inner: planner.catalog, items };
     let text = Text::new(select, 0);
     let crate::ast::Statement::Query(query) = crate::parse::parse(&text)? else {
         return Err(SqlError::internal("a source's definition is a query"));
@@ -408,10 +442,10 @@ fn plan_definition(
     inner.plan_view_query(&query)
 }
 
-/// A catalog with the raw records of the source being planned.
+/// A catalog with the relations of [`plan_over`].
 struct WithRaw<'a> {
     inner: &'a dyn Catalog,
-    raw: CatalogItem,
+    items: Vec<CatalogItem>,
 }
 
 impl Catalog for WithRaw<'_> {
@@ -425,13 +459,11 @@ impl Catalog for WithRaw<'_> {
         schema == "mz_internal" || self.inner.schema_exists(database, schema)
     }
     fn item(&self, database: &str, schema: &str, item: &str) -> Option<&CatalogItem> {
-        if schema == "mz_internal" && item == "raw" {
-            return Some(&self.raw);
-        }
-        self.inner.item(database, schema, item)
+        let own = || self.items.iter().find(|i| i.name.item == item);
+        if schema == "mz_internal" { own() } else { None }.or_else(|| self.inner.item(database, schema, item))
     }
     fn item_by_id(&self, id: GlobalId) -> Option<&CatalogItem> {
-        if id == RAW_SELF { Some(&self.raw) } else { self.inner.item_by_id(id) }
+        if id == RAW_SELF { self.items.last() } else { self.inner.item_by_id(id) }
     }
     fn item_names(&self) -> Vec<crate::ObjectName> {
         self.inner.item_names()

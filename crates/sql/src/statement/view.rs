@@ -7,8 +7,8 @@ use repr::{Datum, GlobalId, RelationDesc, ScalarType, SqlError, SqlState};
 use sqlparser::ast::Spanned;
 use sqlparser::tokenizer::{Location, Span};
 
-use super::CreateModifiers;
 use super::names::kind_name;
+use super::{CreateModifiers, errors};
 use crate::ast::{CreateView, OptionValue};
 use crate::catalog::{ItemKind, ObjectName};
 use crate::hirs;
@@ -90,19 +90,25 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateView) -> Result<Plan, SqlErro
     let body = planner.canonical(s.query.from, s.query.to);
     let full = full_name(&name);
     let (create_sql, item) = if s.materialized {
+        if options.on_error == OnError::Null {
+            errors::null_on_error(&mut hir, &mut desc);
+        }
         hir = never_null(hir, &assert_not_null, &mut desc);
+        let errors = errors::of_view(planner, &desc)?;
         planner.check_maintained(&hir, &format!("materialized view \"{}\"", name.item))?;
         let relation = crate::query::lower(hir.clone())?;
         let mut with: Vec<String> = assert_not_null
             .iter()
             .map(|i| format!("ASSERT NOT NULL = {}", quote(&desc.columns[*i].name)))
             .collect();
-        if options.on_error == OnError::Quarantine {
-            with.push("ON ERROR = QUARANTINE".into());
+        match options.on_error {
+            OnError::Fail => {}
+            OnError::Quarantine => with.push("ON ERROR = QUARANTINE".into()),
+            OnError::Null => with.push("ON ERROR = NULL".into()),
         }
         let with = if with.is_empty() { String::new() } else { format!(" WITH ({})", with.join(", ")) };
-        let item =
-            CreateItem::MaterializedView { hir, relation, assert_not_null, on_error: options.on_error };
+        let on_error = options.on_error;
+        let item = CreateItem::MaterializedView { hir, relation, assert_not_null, on_error, errors };
         (format!("CREATE MATERIALIZED VIEW {full}{columns}{with} AS {body}"), item)
     } else {
         let temporary = if s.temporary { "TEMPORARY " } else { "" };
@@ -155,9 +161,9 @@ fn options(planner: &Planner<'_>, s: &CreateView) -> Result<Options, SqlError> {
                 out.assert_not_null.push((column.to_lowercase(), o.at))
             }
             (["ON", "ERROR"], Some(OptionValue::Word(w) | OptionValue::String(w))) => {
-                out.on_error = on_error(planner, w, o.at)?
+                out.on_error = errors::on_error(w)?
             }
-            (["ON", "ERROR", w], None) => out.on_error = on_error(planner, w, o.at)?,
+            (["ON", "ERROR", w], None) => out.on_error = errors::on_error(w)?,
             (["RETAIN", "HISTORY", ..] | ["REFRESH", ..] | ["PARTITION", ..] | ["SIZE", ..], _) => {
                 planner.no_effect(&o.name)
             }
@@ -171,18 +177,6 @@ fn options(planner: &Planner<'_>, s: &CreateView) -> Result<Options, SqlError> {
         return Err(crate::plan::unsupported("this option of a view", "Use CREATE MATERIALIZED VIEW."));
     }
     Ok(out)
-}
-
-fn on_error(planner: &Planner<'_>, word: &str, at: Location) -> Result<OnError, SqlError> {
-    match word.to_uppercase().as_str() {
-        "FAIL" => Ok(OnError::Fail),
-        "QUARANTINE" => Ok(OnError::Quarantine),
-        _ => {
-            let message = format!("invalid value for ON ERROR: \"{word}\"");
-            let error = planner.error(Span::new(at, at), code::INVALID_PARAMETER_VALUE, message);
-            Err(error.with_hint("Use FAIL or QUARANTINE."))
-        }
-    }
 }
 
 fn positions(
