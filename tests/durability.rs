@@ -1,6 +1,9 @@
 //! Nothing lost, nothing doubled, whatever is killed when.
 
-use crate::support::{Server, create_topic, events, produce, rows, w1_loop::Views};
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Server, create_topic, events, produce, rows, w1_loop::Views, write_lines};
 
 /// Kills at random times while events stream into four partitions of a broker: every event exactly once, and the views
 /// equal to a recomputation. `DELTAMILL_KILLS` and `DELTAMILL_EVENTS` make it longer.
@@ -97,4 +100,70 @@ fn a_second_process_is_refused() {
     let _server = Server::start(&["--data-dir", &data]);
     let second = crate::support::deltamill(&["serve", "--data-dir", &data, "--sql-listen", "127.0.0.1:0"]);
     assert_eq!(second.status.code(), Some(5), "{}", crate::support::text(&second.stderr));
+}
+
+/// A small file system of its own, unmounted when dropped. None: this user may not mount one.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, size: &str) -> Option<SmallDisk> {
+        std::fs::create_dir_all(at).expect("a folder");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(at).output();
+        if mount.is_ok_and(|o| o.status.success()) {
+            return Some(SmallDisk(at.to_owned()));
+        }
+        // Not every machine that runs the tests gives this right, so CI does not insist on it.
+        eprintln!("skipped, no right to mount a small disk: the full disk");
+        None
+    }
+
+    fn resize(&self, size: &str) {
+        let options = format!("remount,{size}");
+        let mount = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
+        assert!(mount.expect("mount runs").success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_intake_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(disk) = SmallDisk::mount(&dir.path().join("disk"), "size=10m") else { return };
+    let file = dir.path().join("events.jsonl");
+    let lines = events(11, 60_000);
+    write_lines(&file, &lines);
+    let data = disk.0.join("data").display().to_string();
+    let mut server = Server::start(&["--data-dir", &data, "--workers", "2"]);
+    server.rows(&format!(
+        "CREATE TABLE t (a int);
+         CREATE SOURCE s FROM FILE '{}' FORMAT BYTES;
+         CREATE MATERIALIZED VIEW types AS
+           SELECT (convert_from(data, 'utf8')::jsonb) ->> 'type' AS type, count(*) AS n FROM s GROUP BY 1;",
+        file.display()
+    ));
+    let state =
+        "SELECT status, error LIKE 'no space left%' FROM mz_internal.mz_source_statuses WHERE name = 's'";
+    server.wait_for(state, &["stalled|t"]);
+    // Reads go on, at one time for all; writes are refused at once.
+    let stored: u64 = server.rows("SELECT count(*) FROM s")[0].parse().expect("a number");
+    assert!(stored > 0 && stored < 60_000, "{stored}");
+    let both = server.rows("SELECT sum(n), (SELECT count(*) FROM s) FROM types");
+    assert_eq!(both, [format!("{stored}|{stored}")]);
+    assert!(server.error("INSERT INTO t VALUES (1)").starts_with("53100 no space left"));
+    assert!(server.error("CREATE TABLE u (a int)").starts_with("53100 no space left"));
+    // A crash now loses nothing, and the disk is still full.
+    server.crash_and_restart();
+    server.wait_for(state, &["stalled|t"]);
+    // With room again it goes on by itself.
+    disk.resize("size=200m");
+    server.wait_for("SELECT count(*), count(DISTINCT data) FROM s", &["60000|60000"]);
+    server.wait_for("SELECT sum(n) FROM types", &["60000"]);
+    server.rows("INSERT INTO t VALUES (1)");
+    server.crash_and_restart();
+    server.wait_for("SELECT sum(n), (SELECT count(*) FROM t) FROM types", &["60000|1"]);
 }

@@ -20,10 +20,8 @@ pub enum Command {
     },
     /// A worker says something.
     Dataflow(dataflow::Response),
-    /// A tick's frames are durable, or failed.
-    TickDurable(Timestamp, Result<(), String>),
-    /// Frames of materialized views are durable up to these times, or failed.
-    ViewsDurable(Vec<(GlobalId, Timestamp)>, Result<(), String>),
+    /// Storage's answer about the oldest group that it had not answered.
+    Appended(Result<(), storage::StorageError>),
     /// A query.
     Read(Box<Read>),
     /// Its asker has gone.

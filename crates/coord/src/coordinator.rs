@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::command::{Answer, Changes, Command, Read, Subscribe, Subscribed};
 use crate::credits::Credits;
 use crate::introspection::{self, SourceStatus};
+use crate::journal::{Journal, Then};
 use crate::oracle::Oracle;
 use crate::planner::Planner;
 use crate::read;
@@ -166,6 +167,7 @@ impl Coordinator {
                     last_tick_at: clock.instant(),
                     last_shown: 0,
                     last_acknowledged: 0,
+                    journal: Journal::new(storage.clone(), commands.clone()),
                     config,
                     clock,
                     storage,
@@ -325,6 +327,8 @@ pub(crate) struct State {
     config: Config,
     clock: Arc<dyn Clock>,
     pub(crate) storage: Storage,
+    /// What is on its way there.
+    journal: Journal,
     pub(crate) dataflows: Arc<Dataflows>,
     commands: Sender<Command>,
     shared: Arc<Shared>,
@@ -410,13 +414,16 @@ impl State {
             self.start_waiting();
             self.release_subscriptions();
             self.release_credits();
+            self.journal.retry(self.clock.instant());
         }
     }
 
     /// How long nothing can happen without a command.
     fn patience(&self) -> Duration {
         let queued = self.subscriptions.values().any(|s| !s.queue.is_empty());
-        if !self.pending.is_empty() {
+        if let Some(patience) = self.journal.patience(self.clock.instant()) {
+            patience.max(Duration::from_millis(10))
+        } else if !self.pending.is_empty() {
             // At least a moment: what a tick waits for besides time wakes the loop by itself.
             self.config.tick.saturating_sub(self.last_tick_at.elapsed()).max(Duration::from_millis(1))
         } else if queued {
@@ -431,6 +438,9 @@ impl State {
     fn tick_is_due(&self) -> bool {
         const BEHIND: usize = 2;
         const FULL: usize = 8 << 20;
+        if self.journal.full().is_some() {
+            return false;
+        }
         let waited = self.last_tick_at.elapsed() >= self.config.tick && self.in_flight.len() < BEHIND;
         self.pending.urgent || self.pending.bytes >= FULL || waited
     }
@@ -463,13 +473,7 @@ impl State {
                 ..FrameGroup::default()
             };
             self.undurable.insert(time, pending.acknowledge);
-            let commands = self.commands.clone();
-            self.storage.append(
-                group,
-                Box::new(move |result| {
-                    let _ = commands.send(Command::TickDurable(time, result.map_err(|e| e.to_string())));
-                }),
-            );
+            self.journal.append(group, Then::Tick(time));
         }
         self.in_flight.push_back((time, pending.bytes));
         self.dataflows.send(dataflow::Command::Tick { time, blocks: pending.blocks });
@@ -483,7 +487,9 @@ impl State {
             return;
         }
         // One batch at a time: what comes meanwhile gathers for the next one.
-        if !before_tick && (self.view_groups_out > 0 || !self.pending.is_empty()) {
+        if !before_tick
+            && (self.view_groups_out > 0 || !self.pending.is_empty() || self.journal.full().is_some())
+        {
             return;
         }
         let uppers: Vec<(GlobalId, Timestamp)> = std::mem::take(&mut self.view_uppers).into_iter().collect();
@@ -499,16 +505,8 @@ impl State {
         }
         let (last_time, last_updates) = groups.pop_last().expect("checked above");
         for (time, updates) in groups {
-            let commands = self.commands.clone();
             let group = FrameGroup { time, updates, ..FrameGroup::default() };
-            self.storage.append(
-                group,
-                Box::new(move |result| {
-                    if let Err(e) = result {
-                        let _ = commands.send(Command::ViewsDurable(vec![], Err(e.to_string())));
-                    }
-                }),
-            );
+            self.journal.append(group, Then::Nothing);
         }
         let group = FrameGroup {
             time: last_time,
@@ -517,14 +515,7 @@ impl State {
             ..FrameGroup::default()
         };
         self.view_groups_out += 1;
-        let commands = self.commands.clone();
-        self.storage.append(
-            group,
-            Box::new(move |result| {
-                let result = result.map_err(|e| e.to_string());
-                let _ = commands.send(Command::ViewsDurable(uppers, result));
-            }),
-        );
+        self.journal.append(group, Then::Views(uppers));
     }
 
     /// Frames of a shard that is dropped must not follow it.
@@ -542,18 +533,7 @@ impl State {
         match command {
             Command::Source { id, epoch, event } => self.source_event(id, epoch, event),
             Command::Dataflow(response) => self.response(response),
-            Command::TickDurable(time, result) => self.tick_durable(time, result),
-            Command::ViewsDurable(uppers, result) => {
-                self.view_groups_out = self.view_groups_out.saturating_sub(1);
-                if let Err(e) = result {
-                    disk_failed(&e);
-                }
-                for (id, upper) in uppers {
-                    if let Some(object) = self.objects.get_mut(&id) {
-                        object.stored_upper = object.stored_upper.max(upper);
-                    }
-                }
-            }
+            Command::Appended(result) => self.appended(result),
             Command::Read(read) => self.read(*read),
             Command::CancelRead(number) => {
                 if let Some(answer) = self.answers.remove(&number) {
@@ -564,6 +544,9 @@ impl State {
                 }
             }
             Command::Write { rows, reply } => {
+                if let Some(e) = self.journal.full() {
+                    return drop(reply.send(Err(e)));
+                }
                 for (id, block) in rows {
                     if !self.raws.contains(&id) {
                         let _ =
@@ -588,6 +571,9 @@ impl State {
                 if version != self.catalog.version {
                     let _ = reply.send(Ok(None));
                     return;
+                }
+                if let Some(e) = self.journal.full() {
+                    return drop(reply.send(Err(e)));
                 }
                 match self.ddl(*ddl) {
                     Ok(notices) => {
@@ -657,10 +643,39 @@ impl State {
         }
     }
 
-    fn tick_durable(&mut self, time: Timestamp, result: Result<(), String>) {
-        if let Err(e) = result {
-            disk_failed(&e);
+    /// Storage has answered about the oldest group that it had.
+    fn appended(&mut self, result: Result<(), storage::StorageError>) {
+        let before = self.journal.full();
+        match self.journal.answered(result, self.clock.instant()) {
+            Some(Then::Tick(time)) => self.tick_durable(time),
+            Some(Then::Views(uppers)) => {
+                self.view_groups_out = self.view_groups_out.saturating_sub(1);
+                for (id, upper) in uppers {
+                    if let Some(object) = self.objects.get_mut(&id) {
+                        object.stored_upper = object.stored_upper.max(upper);
+                    }
+                }
+            }
+            Some(Then::Nothing) | None => {}
         }
+        // Sources say why they read no further.
+        let now = self.clock.now();
+        for status in self.statuses.values_mut() {
+            match (&before, self.journal.full()) {
+                (None, Some(full)) if status.status == "running" => {
+                    (status.status, status.error) = ("stalled".into(), Some(full.message));
+                    status.since = now;
+                }
+                (Some(full), None) if status.error.as_ref() == Some(&full.message) => {
+                    (status.status, status.error) = ("running".into(), None);
+                    status.since = now;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn tick_durable(&mut self, time: Timestamp) {
         for acknowledge in self.undurable.remove(&time).unwrap_or_default() {
             match acknowledge {
                 Acknowledge::Write(reply) => {
@@ -826,7 +841,7 @@ impl State {
             ids.iter().map(|id| self.upper(*id)).min().unwrap_or(self.durable() + 1).min(self.durable() + 1);
         let least = self.least_readable(ids);
         let mut time = complete.saturating_sub(1).max(self.last_acknowledged).max(self.last_shown).max(least);
-        if wants_now && time < self.clock.now() {
+        if wants_now && time < self.clock.now() && self.journal.full().is_none() {
             time = self.tick();
         }
         if let Some((least, _)) = as_of {
@@ -1114,6 +1129,7 @@ impl State {
             ("deltamill_bytes_received_total".into(), sum(|s| s.bytes_received)),
             ("deltamill_subscriptions".into(), self.subscriptions.len() as f64),
             ("deltamill_objects".into(), self.objects.len() as f64),
+            ("deltamill_disk_full".into(), f64::from(u8::from(self.journal.full().is_some()))),
             ("deltamill_last_tick_timestamp_ms".into(), self.last_tick as f64),
             ("deltamill_durable_timestamp_ms".into(), self.durable() as f64),
         ]
@@ -1123,16 +1139,13 @@ impl State {
     fn shutdown(&mut self, queue: &Receiver<Command>) {
         self.credits.close();
         self.readers.clear();
-        if !self.pending.is_empty() {
+        if !self.pending.is_empty() && self.journal.full().is_none() {
             self.tick();
         }
         let deadline = self.clock.instant() + Duration::from_secs(10);
-        while !self.undurable.is_empty() || self.view_groups_out > 0 {
+        while (!self.undurable.is_empty() || self.view_groups_out > 0) && self.journal.full().is_none() {
             match queue.recv_deadline(deadline) {
-                Ok(Command::TickDurable(time, result)) => self.tick_durable(time, result),
-                Ok(Command::ViewsDurable(..)) => {
-                    self.view_groups_out = self.view_groups_out.saturating_sub(1)
-                }
+                Ok(Command::Appended(result)) => self.appended(result),
                 Ok(_) => {}
                 Err(_) => break,
             }
@@ -1150,11 +1163,4 @@ pub(crate) fn shard_of(id: GlobalId) -> ShardId {
         GlobalId::User(n) => ShardId(n),
         other => unreachable!("{other} is not stored"),
     }
-}
-
-/// The disk has failed us: what was said to be durable may not be. A restart replays what is.
-fn disk_failed(error: &str) -> ! {
-    tracing::error!(error, "the disk failed; the process ends, a restart goes on from what is durable");
-    eprintln!("deltamill: the disk failed: {error}");
-    std::process::exit(74);
 }

@@ -18,6 +18,7 @@ pub mod copy;
 pub mod credits;
 mod ddl;
 pub mod introspection;
+mod journal;
 pub mod oracle;
 pub mod planner;
 pub mod read;

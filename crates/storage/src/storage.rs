@@ -284,8 +284,8 @@ fn write(groups: &Receiver<Encoded>, mut log: Log) {
         match log.commit(&mut batch) {
             Ok(()) => batch.iter_mut().for_each(|group| group.answer(Ok(()))),
             Err(error) => {
-                tracing::error!(%error, "a write to the log was refused");
                 if error.is_fatal() {
+                    tracing::error!(%error, "a write to the log was refused");
                     failed = Some(error);
                 } else {
                     let epoch = batch.iter().map(|group| group.epoch).max().unwrap_or(0);

@@ -151,6 +151,10 @@ pub fn errors_id(number: u64) -> GlobalId {
 
 const ERRORS: u64 = 500_000_000;
 
+fn is_errors(id: GlobalId) -> bool {
+    matches!(id, GlobalId::System(n) if n >= ERRORS)
+}
+
 /// Whether this relation belongs to a user's object and comes and goes with it.
 fn is_companion(id: GlobalId) -> bool {
     matches!(id, GlobalId::System(n) if n >= PROGRESS)
@@ -351,11 +355,16 @@ impl<'a> State<'a> {
         self.all_schemas().filter(move |s| s.system || s.database == here)
     }
 
-    /// The objects that names can mean here: those of the system and of this database, in the order of identities.
+    /// The objects that names can mean here: those of the system and of this database, in the order of identities. Not
+    /// the errors relations of views that fail with their errors: there is one a view, and only a list of them all twice
+    /// as long would come of it.
     fn items(&self) -> impl Iterator<Item = &'a CatalogItem> {
         let here = self.database();
         let system = |name: &ObjectName| SYSTEM_SCHEMAS.contains(&name.schema.as_str());
-        self.catalog.items.values().filter(move |i| system(&i.name) || i.name.database == here)
+        let items = &self.catalog.items;
+        let strict = |owner: &GlobalId| items.get(owner).is_some_and(|o| o.definition.is_none());
+        let hidden = move |i: &CatalogItem| is_errors(i.id) && i.uses.first().is_some_and(strict);
+        items.values().filter(move |i| system(&i.name) || i.name.database == here).filter(move |i| !hidden(i))
     }
 
     /// Those with rows.
