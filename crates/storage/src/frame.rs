@@ -6,7 +6,7 @@ use crate::codec::{Reader, put_i64, put_u64};
 use crate::group::{BlockKind, ShardId};
 
 /// The format that this program writes.
-pub(crate) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 pub(crate) const FILE_HEADER: usize = 32;
 pub(crate) const FRAME_HEADER: usize = 88;
 pub(crate) const TRAILER: usize = 32;

@@ -39,6 +39,7 @@ mod state;
 mod storage;
 
 pub use error::StorageError;
+pub use frame::VERSION as FORMAT_VERSION;
 pub use fs::{File, Fs, RealFs};
 pub use group::{BlockKind, FrameGroup, ShardId, ShardUpdate};
 pub use scan::Scan;

@@ -840,6 +840,72 @@ fn a_log_that_vanished_is_not_taken_for_a_new_directory() {
     assert!(matches!(open().map(drop), Err(StorageError::Damaged { .. })));
 }
 
+/// A directory as this program writes it, for the fixtures below: rows, errors, negative diffs, a dropped shard, progress,
+/// catalog, sealed files and a tail.
+fn fill_fixture(storage: &Storage) {
+    for time in 1..=40 {
+        let mut group = tick(time);
+        if time == 10 {
+            let mut mixed = block(0..3).as_ref().clone();
+            mixed.push(Row::pack([Datum::Null]).as_ref(), -4);
+            group.updates.push(ShardUpdate { shard: ShardId(8), kind: BlockKind::Rows, block: block(0..30) });
+            group.updates.push(ShardUpdate {
+                shard: ShardId(9),
+                kind: BlockKind::Errors,
+                block: block(0..2),
+            });
+            group.updates.push(ShardUpdate {
+                shard: ShardId(9),
+                kind: BlockKind::Rows,
+                block: Arc::new(mixed),
+            });
+        }
+        if time == 30 {
+            group.drop_shards.push(ShardId(8));
+        }
+        storage.append_wait(group).expect("healthy");
+    }
+}
+
+/// `DELTAMILL_WRITE_FIXTURE=1 cargo test -p deltamill-storage --test storage every_format` writes one for the present
+/// format; those that are there already stay as they are.
+#[test]
+fn a_directory_of_every_format_opens_for_ever() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats");
+    let present = fixtures.join(storage::FORMAT_VERSION.to_string());
+    if std::env::var_os("DELTAMILL_WRITE_FIXTURE").is_some() && !present.exists() {
+        let location = Location::Directory(present.clone());
+        let (storage, _) = Storage::open(location, Arc::new(RealFs), SMALL).expect("a new directory");
+        fill_fixture(&storage);
+        storage.close();
+        std::fs::remove_dir_all(present.join("index")).expect("sled's");
+        std::fs::remove_file(present.join("LOCK")).expect("there");
+    }
+    for version in 1..=storage::FORMAT_VERSION {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut files = 0;
+        for entry in std::fs::read_dir(fixtures.join(version.to_string())).expect("a fixture a format") {
+            let path = entry.expect("readable").path();
+            std::fs::copy(&path, dir.path().join(path.file_name().expect("a file"))).expect("copied");
+            files += 1;
+        }
+        assert!(files > 2, "version {version}: sealed files and a tail");
+        for ticks in [40, 41] {
+            let location = Location::Directory(dir.path().to_owned());
+            let (storage, recovered) = Storage::open(location, Arc::new(RealFs), SMALL).expect("sound");
+            assert_eq!(recovered.notes, Vec::<String>::new(), "version {version}");
+            check(&storage, Some(&recovered), ticks, &format!("version {version}"));
+            assert_eq!(storage.shard_stats(ShardId(8)), None, "version {version}");
+            let nine = storage.shard_stats(ShardId(9)).expect("has rows");
+            assert_eq!((nine.rows, nine.errors, nine.append_only), (-1, 2, false), "version {version}");
+            assert_eq!(read(&storage, ShardId(9)).len(), 6, "version {version}");
+            if ticks == 40 {
+                storage.append_wait(tick(41)).expect("healthy");
+            }
+        }
+    }
+}
+
 /// `cargo test -p deltamill-storage --test storage -- --ignored --nocapture speed`
 #[test]
 #[ignore = "writes a gigabyte; run it by hand"]
