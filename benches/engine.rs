@@ -18,8 +18,8 @@ fn events() -> u64 {
     std::env::var("DELTAMILL_EVENTS").ok().and_then(|v| v.parse().ok()).unwrap_or(300_000)
 }
 
-fn any_port() -> Option<std::net::SocketAddr> {
-    Some("127.0.0.1:0".parse().expect("an address"))
+fn any_port() -> Option<deltamill::broker::BrokerConfig> {
+    Some(deltamill::broker::BrokerConfig::default())
 }
 
 fn number(session: &mut Session, sql: &str) -> i64 {
@@ -84,8 +84,7 @@ fn source(session: &mut Session, brokers: &str) {
 /// From the broker to disk, against a consumer that throws everything away.
 fn kafka_ingest() {
     let (dir, n) = (tempfile::tempdir().expect("a folder"), events());
-    let broker =
-        Engine::start(Config { kafka_listen: any_port(), ..Config::durable(dir.path().join("broker")) });
+    let broker = Engine::start(Config { kafka: any_port(), ..Config::durable(dir.path().join("broker")) });
     let broker = broker.expect("the broker starts");
     let brokers = broker.kafka_address().expect("it listens").to_string();
     let mut producer = Events::new(&brokers);
@@ -131,7 +130,7 @@ fn kafka_ingest() {
 /// Produced → seen by a subscriber, at 10,000 events a second.
 fn freshness() {
     let dir = tempfile::tempdir().expect("a folder");
-    let engine = Engine::start(Config { kafka_listen: any_port(), ..Config::durable(dir.path()) });
+    let engine = Engine::start(Config { kafka: any_port(), ..Config::durable(dir.path()) });
     let engine = engine.expect("the engine starts");
     let brokers = engine.kafka_address().expect("it listens").to_string();
     let mut producer = Events::new(&brokers);

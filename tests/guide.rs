@@ -152,3 +152,92 @@ fn psql_describes_what_is_there() {
     child.kill().expect("psql ends");
     child.wait().expect("psql ends");
 }
+
+/// The guide's connection word for word: SASL_SSL and SCRAM, and no word of whom to trust.
+#[test]
+fn the_guides_connection_reaches_the_embedded_broker() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().display().to_string();
+    let users = dir.path().join("users");
+    std::fs::write(&users, "# name:password\nguide:pass:word\n").expect("written");
+    let server = Server::start(&[
+        "--data-dir",
+        &data,
+        "--kafka-listen",
+        "PLAINTEXT://127.0.0.1:0",
+        "--kafka-listen",
+        "SASL_SSL://127.0.0.1:0,SASL_PLAINTEXT://127.0.0.1:0",
+        "--kafka-user",
+        "other:x",
+        "--kafka-users",
+        &users.display().to_string(),
+    ]);
+    let plain = server.kafka.clone().expect("the embedded Kafka");
+    create_topic(&plain, "segment", 1);
+    produce(&plain, "segment", 1, &events(3, 1_000));
+    let listener = |protocol: &str| {
+        let found = server.kafka_listeners.iter().find_map(|l| l.strip_prefix(&format!("{protocol}://")));
+        found.unwrap_or_else(|| panic!("{protocol}: {:?}", server.kafka_listeners)).to_string()
+    };
+    let secure = listener("SASL_SSL");
+    server.rows("CREATE SECRET kafka_password AS 'pass:word'; CREATE SECRET wrong AS 'password'");
+    let connection = |name: &str, broker: &str, secret: &str, more: &str| {
+        format!(
+            "CREATE CONNECTION {name} TO KAFKA (BROKER '{broker}', SECURITY PROTOCOL = 'SASL_SSL',
+               SASL MECHANISMS = 'SCRAM-SHA-256', SASL USERNAME = 'guide', SASL PASSWORD = SECRET {secret}{more})"
+        )
+    };
+    let wrong = server.error(&connection("c", &secure, "wrong", ""));
+    assert!(wrong.contains("Invalid username or password"), "{wrong}");
+    // Another broker's authority is not trusted, though ours would be without a word.
+    let other = include_str!("kafka/other-ca.pem");
+    let wrong = server.error(&connection(
+        "c",
+        &secure,
+        "kafka_password",
+        &format!(", SSL CERTIFICATE AUTHORITY = '{other}'"),
+    ));
+    assert!(wrong.to_lowercase().contains("certificate"), "{wrong}");
+    server.rows(&connection("upstash_kafka_connection", &secure, "kafka_password", ""));
+    server.rows(
+        "CREATE SOURCE upstash_segment FROM KAFKA CONNECTION upstash_kafka_connection (TOPIC 'segment')
+           FORMAT BYTES WITH (SIZE = '3xsmall')",
+    );
+    server.wait_for("SELECT count(*) FROM upstash_segment", &["1000"]);
+    // By name and with the certificate that other programs use; and the other mechanisms without TLS.
+    let pem = std::fs::read_to_string(dir.path().join("kafka/tls/ca.pem")).expect("for clients");
+    let named = secure.replace("127.0.0.1", "localhost");
+    let trust = format!(", SSL CERTIFICATE AUTHORITY = '{pem}'");
+    server.rows(&connection("named", &named, "kafka_password", &trust));
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        server.rows(&format!(
+            "CREATE CONNECTION \"{mechanism}\" TO KAFKA (BROKER '{}', SECURITY PROTOCOL = 'SASL_PLAINTEXT',
+               SASL MECHANISMS = '{mechanism}', SASL USERNAME = 'guide', SASL PASSWORD = SECRET kafka_password)",
+            listener("SASL_PLAINTEXT")
+        ));
+    }
+    let unknown = format!(
+        "CREATE CONNECTION x TO KAFKA (BROKER '{}', SECURITY PROTOCOL = 'PLAINTEXT')",
+        listener("SASL_PLAINTEXT")
+    );
+    assert!(server.error(&unknown).starts_with("08"), "strangers get no answer");
+}
+
+#[test]
+fn a_kafka_listener_for_other_machines_must_ask_who_comes() {
+    for (flags, why) in [
+        (&["--kafka-listen", "0.0.0.0:0"][..], "may listen on loopback only"),
+        (&["--kafka-listen", "SSL://0.0.0.0:0"], "may listen on loopback only"),
+        (&["--kafka-listen", "SASL_SSL://127.0.0.1:0"], "asks for a user, and there is none"),
+        (&["--kafka-listen", "SASL://127.0.0.1:0"], "none of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
+        (&["--kafka-listen", "127.0.0.1:0", "--kafka-user", "alice"], "a user is name:password"),
+    ] {
+        let out = Command::new(crate::support::DELTAMILL)
+            .args(["serve", "--ephemeral", "--sql-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args(flags)
+            .output()
+            .expect("the program runs");
+        assert!(text(&out.stderr).contains(why), "{flags:?}: {}", text(&out.stderr));
+        assert!(matches!(out.status.code(), Some(2 | 3)), "{:?}", out.status);
+    }
+}

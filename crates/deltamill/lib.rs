@@ -41,6 +41,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use broker;
 pub use coord::Outcome;
 pub use repr;
 use repr::{RelationDesc, Row, SqlError};
@@ -59,8 +60,8 @@ pub struct Config {
     pub sql_listen: Option<SocketAddr>,
     /// Where HTTP is served, if anywhere.
     pub http_listen: Option<SocketAddr>,
-    /// Where the Kafka listener is, if there is one. Its topics are kept under the data directory.
-    pub kafka_listen: Option<SocketAddr>,
+    /// The embedded Kafka, if there is one. Its topics are kept under the data directory.
+    pub kafka: Option<broker::BrokerConfig>,
     /// Talk to nothing outside: connections and sources are taken as written, and read nothing.
     pub offline: bool,
 }
@@ -74,7 +75,7 @@ impl Config {
             tick: Duration::from_millis(20),
             sql_listen: None,
             http_listen: None,
-            kafka_listen: None,
+            kafka: None,
             offline: false,
         }
     }
@@ -153,22 +154,26 @@ impl Engine {
             storage::Storage::open(location, Arc::new(storage::RealFs), storage::Options::default())
                 .map_err(StartError::Storage)?;
         // The broker comes before the sources that read from it.
-        let broker = match config.kafka_listen {
+        let broker = match config.kafka {
             None => None,
-            Some(listen) => {
-                let config = broker::BrokerConfig {
-                    listen,
-                    dir: config.data_dir.as_ref().map(|d| d.join("kafka")),
-                    ..broker::BrokerConfig::default()
-                };
-                let broker = runtime.block_on(broker::Broker::start(config));
+            Some(kafka) => {
+                let dir = config.data_dir.as_ref().map(|d| d.join("kafka"));
+                let broker = runtime.block_on(broker::Broker::start(broker::BrokerConfig { dir, ..kafka }));
                 Some(broker.map_err(|e| StartError::Broker(e.to_string()))?)
             }
         };
+        let local_kafka = broker.as_ref().and_then(|broker| {
+            let authority = broker.authority()?.to_string();
+            Some(coord::LocalKafka {
+                addresses: broker.listeners().iter().map(|l| l.address).collect(),
+                authority,
+            })
+        });
         let loop_config = coord::Config {
             workers: config.workers,
             tick: config.tick,
             offline: config.offline,
+            local_kafka,
             ..coord::Config::default()
         };
         let coordinator =
@@ -209,9 +214,16 @@ impl Engine {
         self.http_address
     }
 
-    /// Where the Kafka listener is.
+    /// Where the embedded Kafka listens.
+    pub fn kafka_listeners(&self) -> &[broker::Listener] {
+        self.broker.as_ref().map_or(&[], broker::Broker::listeners)
+    }
+
+    /// Where the embedded Kafka speaks plain text; else its first address.
     pub fn kafka_address(&self) -> Option<SocketAddr> {
-        self.broker.as_ref().map(broker::Broker::local_addr)
+        let plain = |l: &&broker::Listener| l.protocol == broker::Protocol::Plaintext;
+        let listeners = self.kafka_listeners();
+        listeners.iter().find(plain).or(listeners.first()).map(|l| l.address)
     }
 
     /// Opens a session.

@@ -26,6 +26,8 @@ pub struct Server {
     pub http: String,
     /// Where the embedded Kafka listens.
     pub kafka: Option<String>,
+    /// All its listeners, `PROTOCOL://address`.
+    pub kafka_listeners: Vec<String>,
 }
 
 impl Server {
@@ -45,7 +47,9 @@ impl Server {
         assert_eq!(ready["type"], "ready", "{line}");
         let address = |name: &str| ready[name].as_str().map(str::to_string);
         let (sql, http, kafka) = (address("sql"), address("http"), address("kafka"));
-        Server { child, arguments, sql: sql.expect("SQL"), http: http.expect("HTTP"), kafka }
+        let listeners = ready["kafka_listeners"].as_array().into_iter().flatten();
+        let kafka_listeners = listeners.filter_map(|l| l.as_str().map(str::to_string)).collect();
+        Server { child, arguments, sql: sql.expect("SQL"), http: http.expect("HTTP"), kafka, kafka_listeners }
     }
 
     /// Ends it as a crash would.

@@ -18,6 +18,8 @@ mod list {
     pub const INVALID_GROUP_ID: Code = 24;
     pub const UNKNOWN_MEMBER_ID: Code = 25;
     pub const REBALANCE_IN_PROGRESS: Code = 27;
+    pub const UNSUPPORTED_SASL_MECHANISM: Code = 33;
+    pub const ILLEGAL_SASL_STATE: Code = 34;
     pub const UNSUPPORTED_VERSION: Code = 35;
     pub const TOPIC_ALREADY_EXISTS: Code = 36;
     pub const INVALID_PARTITIONS: Code = 37;
@@ -29,6 +31,7 @@ mod list {
     pub const INVALID_PRODUCER_EPOCH: Code = 47;
     pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Code = 53;
     pub const STORAGE_ERROR: Code = 56;
+    pub const SASL_AUTHENTICATION_FAILED: Code = 58;
     pub const MEMBER_ID_REQUIRED: Code = 79;
 }
 pub use list::*;

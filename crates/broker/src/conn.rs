@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A produce request is handed to the writer as soon as it is read, so that several of one client share a sync; any other
-//! request begins when those before it are answered, as in Kafka. What is no request closes the connection.
+//! request begins when those before it are answered, as in Kafka. What is no request closes the connection. Where the
+//! listener asks who comes, nothing else is answered before that is known.
 
 use std::fmt;
 use std::future::Future;
@@ -16,16 +17,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
 
 use crate::Shared;
 use crate::api;
+use crate::group::text;
+use crate::listener::{Advertised, Protocol};
+use crate::sasl::Login;
 
 /// The longest request.
 const MAX_FRAME: usize = 100 << 20;
+/// The longest request of a client that has not said who it is; Kafka's number.
+const MAX_STRANGER_FRAME: usize = 512 << 10;
 /// Memory that all requests may take together, and all answers.
 pub const BUDGET_KIB: usize = 256 << 10;
 /// Answers of one connection under way.
@@ -44,6 +50,8 @@ pub enum Closed {
     Slow,
     /// The broker stops.
     Stopping,
+    /// The client could not say who it is.
+    Stranger,
 }
 
 impl fmt::Display for Closed {
@@ -53,6 +61,7 @@ impl fmt::Display for Closed {
             Closed::Garbage(what) => f.write_str(what),
             Closed::Slow => f.write_str("the client stopped in the middle of a frame"),
             Closed::Stopping => f.write_str("the broker stops"),
+            Closed::Stranger => f.write_str("the client is not known"),
         }
     }
 }
@@ -69,17 +78,52 @@ pub type Answer = Pin<Box<dyn Future<Output = Result<Option<Reply>, Closed>> + S
 /// An answer as it goes out, and the memory that was reserved for it.
 pub struct Reply {
     pub bytes: BytesMut,
+    /// Nothing comes after it.
+    pub last: bool,
     /// Given back when the answer is written.
     pub _permit: Option<OwnedSemaphorePermit>,
 }
 
+/// What is known of the client at the other end.
+pub struct Client {
+    /// Where it is told to connect to.
+    pub advertised: Advertised,
+    /// How far it has said who it is.
+    pub login: Login,
+}
+
 /// Serves a client until it leaves.
-pub async fn serve(shared: Arc<Shared>, socket: TcpStream) -> Result<(), Closed> {
+pub async fn serve(shared: Arc<Shared>, socket: TcpStream, protocol: Protocol) -> Result<(), Closed> {
     socket.set_nodelay(true)?;
-    let (read, write) = socket.into_split();
+    let local = socket.local_addr()?;
+    let host = shared.advertise.clone().unwrap_or_else(|| local.ip().to_canonical().to_string());
+    let client = Client {
+        advertised: Advertised { host: text(&host), port: i32::from(local.port()) },
+        login: if protocol.sasl() { Login::New } else { Login::Known },
+    };
+    match shared.identity.as_ref().filter(|_| protocol.tls()) {
+        None => {
+            let (read, write) = socket.into_split();
+            talk(shared, client, read, write).await
+        }
+        Some(identity) => {
+            let acceptor = TlsAcceptor::from(identity.at(local.ip().to_canonical())?);
+            let stream = tokio::time::timeout(PATIENCE, acceptor.accept(socket)).await;
+            let (read, write) = tokio::io::split(stream.map_err(|_| Closed::Slow)??);
+            talk(shared, client, read, write).await
+        }
+    }
+}
+
+async fn talk(
+    shared: Arc<Shared>,
+    client: Client,
+    read: impl AsyncRead + Unpin,
+    write: impl AsyncWrite + Unpin,
+) -> Result<(), Closed> {
     let (answers, queue) = mpsc::channel(UNDER_WAY);
     tokio::select! {
-        r = requests(Arc::clone(&shared), read, answers) => match r {
+        r = requests(shared, client, read, answers) => match r {
             // The client has said all; what it asked is still answered, by the other arm.
             Ok(never) => match never {},
             Err(e) => Err(e),
@@ -92,11 +136,19 @@ enum Never {}
 
 async fn requests(
     shared: Arc<Shared>,
-    mut socket: OwnedReadHalf,
+    mut client: Client,
+    mut socket: impl AsyncRead + Unpin,
     answers: mpsc::Sender<(Answer, Option<OwnedSemaphorePermit>)>,
 ) -> Result<Never, Closed> {
-    while let Ok(length) = socket.read_i32().await {
-        let length = usize::try_from(length).ok().filter(|n| (8..=MAX_FRAME).contains(n));
+    loop {
+        let known = matches!(client.login, Login::Known);
+        let length = match known {
+            true => socket.read_i32().await,
+            false => tokio::time::timeout(PATIENCE, socket.read_i32()).await.map_err(|_| Closed::Slow)?,
+        };
+        let Ok(length) = length else { break };
+        let longest = if known { MAX_FRAME } else { MAX_STRANGER_FRAME };
+        let length = usize::try_from(length).ok().filter(|n| (8..=longest).contains(n));
         // This is also how a browser or a TLS client looks here.
         let length = length.ok_or_else(|| Closed::Garbage("a frame has an impossible length".into()))?;
         let permit = reserve(&shared.incoming, length).await;
@@ -108,7 +160,7 @@ async fn requests(
                 return Err(Closed::Io(io::ErrorKind::UnexpectedEof.into()));
             }
         }
-        let answer = api::begin(&shared, frame.freeze()).await?;
+        let answer = api::begin(&shared, &mut client, frame.freeze()).await?;
         if answers.send((answer, permit)).await.is_err() {
             break;
         }
@@ -120,12 +172,18 @@ async fn requests(
 
 async fn respond(
     mut answers: mpsc::Receiver<(Answer, Option<OwnedSemaphorePermit>)>,
-    mut socket: OwnedWriteHalf,
+    mut socket: impl AsyncWrite + Unpin,
 ) -> Result<(), Closed> {
     while let Some((answer, _permit)) = answers.recv().await {
         if let Some(reply) = answer.await? {
-            let written = tokio::time::timeout(PATIENCE, socket.write_all(&reply.bytes)).await;
-            written.map_err(|_| Closed::Slow)??;
+            let written = tokio::time::timeout(PATIENCE, async {
+                socket.write_all(&reply.bytes).await?;
+                socket.flush().await
+            });
+            written.await.map_err(|_| Closed::Slow)??;
+            if reply.last {
+                return Err(Closed::Stranger);
+            }
         }
     }
     Ok(())

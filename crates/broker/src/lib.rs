@@ -1,21 +1,25 @@
-//! A small Kafka-compatible broker for people who have no Kafka: one node, loopback only, durable.
+//! A small Kafka-compatible broker for people who have no Kafka: one node, durable; other machines may reach it if their
+//! users say who they are.
 //!
 //! ```text
-//!   client ─► conn (frames) ─► schema (shape) ─► api (one function a request) ─┬─► state   what is durable, read by all
-//!                                                                              ├─► writer  one thread: number, log, sync
-//!                                                                              └─► group   consumer groups, in memory
+//!   client ─► listener, tls, sasl ─► conn (frames) ─► schema (shape) ─► api (a function a request) ─┬─► state   what is durable
+//!                                                                                                   ├─► writer  number, log, sync
+//!                                                                                                   └─► group   consumer groups
 //! ```
 //!
 //! Batches are stored and served as they were produced; only their place is written into them. A record is acknowledged
 //! when it is synced, and nobody can read it before. All topics share one log ([`storage::segment`]), so that one
 //! `fdatasync` serves all producers that wait.
 //!
-//! Not offered, and refused: transactions (the producer fails at once), replication, compacted topics, SASL, TLS, groups of
-//! the newer protocol, record formats before 2.
+//! Not offered, and refused: transactions (the producer fails at once), replication, compacted topics, groups of the newer
+//! protocol, record formats before 2.
 //!
 //! | module | is the only home of |
 //! |---|---|
 //! | [`schema`] | which requests and versions are spoken, the check of their lengths |
+//! | [`listener`] | what is spoken where |
+//! | [`tls`] | certificates |
+//! | [`sasl`] | who a client is |
 //! | `conn` | frames, the order of answers, limits of memory |
 //! | `api` | requests to answers |
 //! | [`group`] | the classic consumer group protocol |
@@ -30,8 +34,11 @@ mod codes;
 mod conn;
 mod entry;
 mod group;
+mod listener;
+mod sasl;
 mod schema;
 mod state;
+mod tls;
 mod writer;
 
 use std::fmt;
@@ -44,18 +51,29 @@ use std::time::{Duration, Instant};
 
 use storage::segment::{SegmentLog, SegmentOptions};
 use storage::{Fs, RealFs, StorageError};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+pub use crate::listener::{Listener, Protocol};
+pub use crate::sasl::User;
+use crate::sasl::Users;
 use crate::state::State;
+pub use crate::tls::CertificateFiles;
+use crate::tls::Identity;
 use crate::writer::{Job, Recovered, Writer};
 
 /// How a broker is started.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
-    /// Where to listen; must be a loopback address. Port 0: any free one.
-    pub listen: SocketAddr,
+    /// Where to listen, and what is spoken there. What is reached from other machines must ask who comes.
+    pub listen: Vec<Listener>,
+    /// The host that clients are told to connect to; none: the address that they came to.
+    pub advertise: Option<String>,
+    /// Who may log in where somebody asks.
+    pub users: Vec<User>,
+    /// What encrypted listeners show; none: a certificate of an authority of our own.
+    pub certificate: Option<CertificateFiles>,
     /// Where topics are kept; none: in memory.
     pub dir: Option<PathBuf>,
     /// Whether producing to or asking for a topic that is not there makes it.
@@ -69,7 +87,10 @@ pub struct BrokerConfig {
 impl Default for BrokerConfig {
     fn default() -> Self {
         BrokerConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
+            advertise: None,
+            users: vec![],
+            certificate: None,
             dir: None,
             auto_create: true,
             default_partitions: 1,
@@ -81,8 +102,12 @@ impl Default for BrokerConfig {
 /// Why a broker did not start.
 #[derive(Debug)]
 pub enum BrokerError {
-    /// It speaks to this machine only: it knows no passwords.
-    NotLoopback(SocketAddr),
+    /// It would speak to other machines without asking who comes.
+    NotLoopback(Listener),
+    /// It asks who comes, and knows nobody.
+    NoUsers(Listener),
+    /// The certificate cannot be read or made.
+    Certificate(io::Error),
     /// The address is taken or not ours.
     Bind(SocketAddr, io::Error),
     /// The directory is locked, damaged or cannot be read.
@@ -94,9 +119,12 @@ pub enum BrokerError {
 impl fmt::Display for BrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotLoopback(a) => {
-                write!(f, "the Kafka listener has no authentication and listens on loopback only, not on {a}")
+            Self::NotLoopback(l) => {
+                write!(f, "the Kafka listener {l} has no authentication and may listen on loopback only; ")?;
+                write!(f, "use SASL_SSL://{}", l.address)
             }
+            Self::NoUsers(l) => write!(f, "the Kafka listener {l} asks for a user, and there is none"),
+            Self::Certificate(e) => write!(f, "the certificate of the Kafka listener: {e}"),
             Self::Bind(a, e) => write!(f, "cannot listen on {a}: {e}"),
             Self::Storage(e) => write!(f, "the broker's topics cannot be opened: {e}"),
             Self::Thread(e) => write!(f, "the broker cannot start a thread: {e}"),
@@ -109,28 +137,46 @@ impl std::error::Error for BrokerError {}
 /// A running broker. Dropping it closes its port and connections; what was acknowledged is durable at any moment.
 #[derive(Debug)]
 pub struct Broker {
-    address: SocketAddr,
+    listeners: Vec<Listener>,
     accept: tokio::task::JoinHandle<()>,
     writer: Option<std::thread::JoinHandle<()>>,
-    failed: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
 impl Broker {
     /// Recovers the topics of the directory and listens. Must be called within a tokio runtime.
     pub async fn start(config: BrokerConfig) -> Result<Broker, BrokerError> {
-        if !config.listen.ip().is_loopback() {
-            return Err(BrokerError::NotLoopback(config.listen));
+        for listener in &config.listen {
+            if !listener.protocol.sasl() && !listener.address.ip().is_loopback() {
+                return Err(BrokerError::NotLoopback(*listener));
+            }
+            if listener.protocol.sasl() && config.users.is_empty() {
+                return Err(BrokerError::NoUsers(*listener));
+            }
         }
         let dir = config.dir.clone();
         let opened = tokio::task::spawn_blocking(move || open(dir)).await;
         let opened = opened.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         let (log, lock, mut recovered) = opened.map_err(BrokerError::Storage)?;
-        let listener =
-            TcpListener::bind(config.listen).await.map_err(|e| BrokerError::Bind(config.listen, e))?;
-        let address = listener.local_addr().map_err(|e| BrokerError::Bind(config.listen, e))?;
+        let identity = if config.listen.iter().any(|l| l.protocol.tls()) {
+            let host = config.advertise.as_deref();
+            let opened = Identity::open(config.certificate.as_ref(), config.dir.as_deref(), host);
+            Some(opened.map_err(BrokerError::Certificate)?)
+        } else {
+            None
+        };
+        let (mut sockets, mut listeners) = (vec![], vec![]);
+        for Listener { protocol, address } in config.listen {
+            let failed = |e| BrokerError::Bind(address, e);
+            let socket = TcpListener::bind(address).await.map_err(failed)?;
+            listeners.push(Listener { protocol, address: socket.local_addr().map_err(failed)? });
+            sockets.push((socket, protocol));
+        }
         let (jobs, queue) = mpsc::channel(256);
         let shared = Arc::new(Shared {
-            address,
+            advertise: config.advertise,
+            users: Users::new(&config.users),
+            identity,
             auto_create: config.auto_create,
             default_partitions: config.default_partitions.clamp(1, writer::MAX_PARTITIONS),
             memory_limit: config.memory_limit,
@@ -152,19 +198,26 @@ impl Broker {
         };
         let writer =
             std::thread::Builder::new().name("broker-log".into()).spawn(body).map_err(BrokerError::Thread)?;
-        let accept = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        tracing::info!(%address, "Kafka listener is ready");
-        Ok(Broker { address, accept, writer: Some(writer), failed: shared })
+        let accept = tokio::spawn(accept(sockets, Arc::clone(&shared)));
+        for listener in &listeners {
+            tracing::info!(%listener, "Kafka listener is ready");
+        }
+        Ok(Broker { listeners, accept, writer: Some(writer), shared })
     }
 
-    /// Where it listens.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    /// Where it listens, in the order of the configuration, with the ports that it got.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// The certificate (PEM) that clients must trust, if the broker's authority is its own.
+    pub fn authority(&self) -> Option<&str> {
+        self.shared.identity.as_ref()?.authority()
     }
 
     /// Whether its log could not be written: it serves reads, and accepts nothing until a restart.
     pub fn has_failed(&self) -> bool {
-        self.failed.failed.load(Ordering::Relaxed)
+        self.shared.failed.load(Ordering::Relaxed)
     }
 
     /// Closes port and connections and waits until the log is closed.
@@ -180,7 +233,7 @@ impl Broker {
     fn close(&self) {
         self.accept.abort();
         // The writer ends when the last sender is gone; connections hold clones only while they send.
-        self.failed.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -192,8 +245,9 @@ impl Drop for Broker {
 
 /// What connections, the writer and the accept loop share.
 pub(crate) struct Shared {
-    /// What clients are told to connect to: the address that works.
-    address: SocketAddr,
+    advertise: Option<String>,
+    users: Users,
+    identity: Option<Identity>,
     auto_create: bool,
     default_partitions: i32,
     memory_limit: usize,
@@ -212,7 +266,7 @@ pub(crate) struct Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 
@@ -277,29 +331,30 @@ fn first_producer() -> i64 {
 /// How many clients may be connected at a time.
 const MAX_CONNECTIONS: usize = 1_000;
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // Dropping the set ends every connection: that is the whole stop.
+/// Takes connections until it is dropped; so are they then, which is the whole stop.
+async fn accept(sockets: Vec<(TcpListener, Protocol)>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
+    let mut accepting = JoinSet::new();
+    let (arrived, mut arrivals) = mpsc::channel(64);
+    for (socket, protocol) in sockets {
+        accepting.spawn(listen(socket, protocol, arrived.clone()));
+    }
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) if connections.len() < MAX_CONNECTIONS => {
-                    let shared = Arc::clone(&shared);
-                    connections.spawn(async move {
-                        if let Err(e) = conn::serve(shared, socket).await {
-                            tracing::debug!(%peer, reason = %e, "a Kafka connection was closed");
-                        }
-                    });
+            Some((socket, peer, protocol)) = arrivals.recv() => {
+                if connections.len() >= MAX_CONNECTIONS {
+                    tracing::warn!(%peer, "a Kafka connection was refused: there are {MAX_CONNECTIONS}");
+                    continue;
                 }
-                Ok((_, peer)) => tracing::warn!(%peer, "a Kafka connection was refused: there are {MAX_CONNECTIONS}"),
-                // Too many open files, most likely.
-                Err(e) => {
-                    tracing::warn!(error = %e, "a Kafka connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    if let Err(e) = conn::serve(shared, socket, protocol).await {
+                        tracing::debug!(%peer, reason = %e, "a Kafka connection was closed");
+                    }
+                });
+            }
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
                 if let Err(e) = ended && e.is_panic() {
                     tracing::error!("a Kafka connection ended by a fault of this program");
@@ -307,6 +362,27 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             }
             // Members that are silent lose their partitions to the others.
             _ = tick.tick() => shared.groups.tick(),
+        }
+    }
+}
+
+async fn listen(
+    socket: TcpListener,
+    protocol: Protocol,
+    arrived: mpsc::Sender<(TcpStream, SocketAddr, Protocol)>,
+) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                if arrived.send((stream, peer, protocol)).await.is_err() {
+                    return;
+                }
+            }
+            // Too many open files, most likely.
+            Err(e) => {
+                tracing::warn!(error = %e, "a Kafka connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     }
 }

@@ -88,14 +88,17 @@ fn what_is_produced_is_consumed_whatever_the_codec() {
         let broker = start(&runtime, dir);
         for codec in ["none", "lz4", "zstd", "gzip"] {
             let settings = [("compression.type", codec), ("enable.idempotence", "true")];
-            produce(broker.local_addr(), codec, &settings, 0..500);
+            produce(broker.listeners()[0].address, codec, &settings, 0..500);
             assert_eq!(
-                consume(broker.local_addr(), codec, 0, Offset::Beginning),
+                consume(broker.listeners()[0].address, codec, 0, Offset::Beginning),
                 expected(0..500),
                 "{codec}"
             );
         }
-        assert_eq!(consume(broker.local_addr(), "lz4", 0, Offset::Offset(490)), expected(0..500)[490..]);
+        assert_eq!(
+            consume(broker.listeners()[0].address, "lz4", 0, Offset::Offset(490)),
+            expected(0..500)[490..]
+        );
         runtime.block_on(broker.shutdown());
     }
 }
@@ -104,9 +107,9 @@ fn what_is_produced_is_consumed_whatever_the_codec() {
 fn offsets_are_found_by_time() {
     let runtime = runtime();
     let broker = start(&runtime, None);
-    produce(broker.local_addr(), "t", &[], 0..100);
+    produce(broker.listeners()[0].address, "t", &[], 0..100);
     let consumer: BaseConsumer =
-        config(broker.local_addr(), &[("group.id", "g")]).create().expect("a client");
+        config(broker.listeners()[0].address, &[("group.id", "g")]).create().expect("a client");
     assert_eq!(consumer.fetch_watermarks("t", 0, LONG).expect("an answer"), (0, 100));
     for (time, offset) in [(1, Offset::Offset(0)), (41_500, Offset::Offset(41)), (100_001, Offset::End)] {
         let mut list = TopicPartitionList::new();
@@ -130,7 +133,7 @@ fn a_restart_keeps_topics_records_and_groups() {
     );
 
     let admin: AdminClient<DefaultClientContext> =
-        config(broker.local_addr(), &[]).create().expect("a client");
+        config(broker.listeners()[0].address, &[]).create().expect("a client");
     let topics = [
         NewTopic::new("wide", 3, TopicReplication::Fixed(1)),
         NewTopic::new("gone", 1, TopicReplication::Fixed(1)),
@@ -142,8 +145,8 @@ fn a_restart_keeps_topics_records_and_groups() {
     let compact = NewTopic::new("compact", 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
     let refused = runtime.block_on(admin.create_topics(&[compact], &AdminOptions::new())).expect("an answer");
     assert_eq!(refused[0].as_ref().map_err(|e| e.1), Err(RDKafkaErrorCode::InvalidConfig));
-    produce(broker.local_addr(), "gone", &[], 0..10);
-    produce(broker.local_addr(), "wide", &[("enable.idempotence", "true")], 0..300);
+    produce(broker.listeners()[0].address, "gone", &[], 0..10);
+    produce(broker.listeners()[0].address, "wide", &[("enable.idempotence", "true")], 0..300);
     let grown =
         runtime.block_on(admin.create_partitions(&[NewPartitions::new("wide", 5)], &AdminOptions::new()));
     assert!(grown.expect("an answer")[0].is_ok());
@@ -151,7 +154,7 @@ fn a_restart_keeps_topics_records_and_groups() {
     assert!(deleted[0].is_ok(), "{deleted:?}");
 
     let consumer: BaseConsumer =
-        config(broker.local_addr(), &[("group.id", "g")]).create().expect("a client");
+        config(broker.listeners()[0].address, &[("group.id", "g")]).create().expect("a client");
     let mut list = TopicPartitionList::new();
     list.add_partition_offset("wide", 0, Offset::Offset(123)).expect("a place");
     consumer.commit(&list, CommitMode::Sync).expect("kept");
@@ -159,9 +162,9 @@ fn a_restart_keeps_topics_records_and_groups() {
     runtime.block_on(broker.shutdown());
 
     let broker = start(&runtime, Some(dir.path()));
-    assert_eq!(consume(broker.local_addr(), "wide", 0, Offset::Beginning), expected(0..300));
+    assert_eq!(consume(broker.listeners()[0].address, "wide", 0, Offset::Beginning), expected(0..300));
     let consumer: BaseConsumer =
-        config(broker.local_addr(), &[("group.id", "g")]).create().expect("a client");
+        config(broker.listeners()[0].address, &[("group.id", "g")]).create().expect("a client");
     let metadata = consumer.fetch_metadata(None, LONG).expect("an answer");
     let topics: BTreeMap<_, _> = metadata.topics().iter().map(|t| (t.name(), t.partitions().len())).collect();
     assert_eq!(topics, [("wide", 5)].into());
@@ -169,8 +172,11 @@ fn a_restart_keeps_topics_records_and_groups() {
     list.add_partition("wide", 0);
     let kept = consumer.committed_offsets(list, LONG).expect("an answer");
     assert_eq!(kept.elements()[0].offset(), Offset::Offset(123));
-    produce(broker.local_addr(), "wide", &[], 300..310);
-    assert_eq!(consume(broker.local_addr(), "wide", 0, Offset::Offset(295)), expected(0..310)[295..]);
+    produce(broker.listeners()[0].address, "wide", &[], 300..310);
+    assert_eq!(
+        consume(broker.listeners()[0].address, "wide", 0, Offset::Offset(295)),
+        expected(0..310)[295..]
+    );
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn a_deleted_topic_gives_its_space_back() {
         files.map(|f| f.expect("a file").metadata().expect("its length").len()).sum()
     };
     let broker = start(&runtime, Some(dir.path()));
-    let producer: BaseProducer = config(broker.local_addr(), &[]).create().expect("a client");
+    let producer: BaseProducer = config(broker.listeners()[0].address, &[]).create().expect("a client");
     let value = "x".repeat(900_000);
     for _ in 0..150 {
         while producer.send(BaseRecord::<str, str>::to("big").payload(&value)).is_err() {
@@ -190,15 +196,15 @@ fn a_deleted_topic_gives_its_space_back() {
         }
     }
     producer.flush(LONG).expect("all are acknowledged");
-    produce(broker.local_addr(), "kept", &[], 0..100);
+    produce(broker.listeners()[0].address, "kept", &[], 0..100);
     let consumer: BaseConsumer =
-        config(broker.local_addr(), &[("group.id", "g")]).create().expect("a client");
+        config(broker.listeners()[0].address, &[("group.id", "g")]).create().expect("a client");
     let mut list = TopicPartitionList::new();
     list.add_partition_offset("kept", 0, Offset::Offset(7)).expect("a place");
     consumer.commit(&list, CommitMode::Sync).expect("kept");
     let before = size();
     let admin: AdminClient<DefaultClientContext> =
-        config(broker.local_addr(), &[]).create().expect("a client");
+        config(broker.listeners()[0].address, &[]).create().expect("a client");
     let deleted = runtime.block_on(admin.delete_topics(&["big"], &AdminOptions::new())).expect("an answer");
     assert!(deleted[0].is_ok(), "{deleted:?}");
     assert!(before > 130_000_000 && size() < 40_000_000, "{before} became {}", size());
@@ -206,9 +212,9 @@ fn a_deleted_topic_gives_its_space_back() {
     runtime.block_on(broker.shutdown());
 
     let broker = start(&runtime, Some(dir.path()));
-    assert_eq!(consume(broker.local_addr(), "kept", 0, Offset::Beginning), expected(0..100));
+    assert_eq!(consume(broker.listeners()[0].address, "kept", 0, Offset::Beginning), expected(0..100));
     let consumer: BaseConsumer =
-        config(broker.local_addr(), &[("group.id", "g")]).create().expect("a client");
+        config(broker.listeners()[0].address, &[("group.id", "g")]).create().expect("a client");
     assert_eq!(consumer.fetch_metadata(None, LONG).expect("an answer").topics().len(), 1);
     let mut list = TopicPartitionList::new();
     list.add_partition("kept", 0);
@@ -220,10 +226,11 @@ fn a_deleted_topic_gives_its_space_back() {
 fn a_group_shares_partitions_and_goes_on_where_it_committed() {
     let runtime = runtime();
     let broker = start(&runtime, None);
-    produce(broker.local_addr(), "t", &[], 0..50);
+    produce(broker.listeners()[0].address, "t", &[], 0..50);
     let settings = [("group.id", "g"), ("auto.offset.reset", "earliest"), ("enable.auto.commit", "false")];
     let read = |n: usize| {
-        let consumer: BaseConsumer = config(broker.local_addr(), &settings).create().expect("a client");
+        let consumer: BaseConsumer =
+            config(broker.listeners()[0].address, &settings).create().expect("a client");
         consumer.subscribe(&["t"]).expect("a topic");
         let mut offsets = vec![];
         while offsets.len() < n {
@@ -244,14 +251,15 @@ fn transactions_are_refused_at_once() {
     let runtime = runtime();
     let broker = start(&runtime, None);
     let settings = [("transactional.id", "t")];
-    let producer: BaseProducer = config(broker.local_addr(), &settings).create().expect("a client");
+    let producer: BaseProducer = config(broker.listeners()[0].address, &settings).create().expect("a client");
     let e = producer.init_transactions(LONG).expect_err("there are none");
     assert_eq!(e.rdkafka_error_code(), Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed));
 }
 
 #[test]
 fn other_machines_cannot_reach_it() {
-    let config = BrokerConfig { listen: SocketAddr::from(([0, 0, 0, 0], 0)), ..BrokerConfig::default() };
+    let config =
+        BrokerConfig { listen: vec![SocketAddr::from(([0, 0, 0, 0], 0)).into()], ..BrokerConfig::default() };
     assert!(matches!(runtime().block_on(Broker::start(config)), Err(BrokerError::NotLoopback(_))));
 }
 
@@ -260,12 +268,12 @@ fn memory_has_a_limit() {
     let runtime = runtime();
     let config_ = BrokerConfig { memory_limit: 50_000, ..BrokerConfig::default() };
     let broker = runtime.block_on(Broker::start(config_)).expect("a free port");
-    produce(broker.local_addr(), "t", &[], 0..100);
-    let producer: BaseProducer = config(broker.local_addr(), &[]).create().expect("a client");
+    produce(broker.listeners()[0].address, "t", &[], 0..100);
+    let producer: BaseProducer = config(broker.listeners()[0].address, &[]).create().expect("a client");
     let big = "x".repeat(50_000);
     producer.send(BaseRecord::<str, str>::to("t").payload(&big)).map_err(|e| e.0).expect("room");
     producer.flush(LONG).expect("an answer, and no retries");
-    assert_eq!(consume(broker.local_addr(), "t", 0, Offset::Beginning), expected(0..100));
+    assert_eq!(consume(broker.listeners()[0].address, "t", 0, Offset::Beginning), expected(0..100));
 }
 
 // ---- bytes ----
@@ -287,7 +295,7 @@ fn exchange(address: SocketAddr, frame: &[u8]) -> Option<Vec<u8>> {
 fn garbage_closes_its_connection_only() {
     let runtime = runtime();
     let broker = start(&runtime, None);
-    let address = broker.local_addr();
+    let address = broker.listeners()[0].address;
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 2, 0, 1], &[0xff; 64], &[0, 0, 0, 2, 1, 1]] {
         let mut socket = TcpStream::connect(address).expect("it listens");
         socket.write_all(bytes).expect("sent");
@@ -330,7 +338,7 @@ fn child() {
     let Some(dir) = std::env::var_os("BROKER_TEST_DIR") else { return };
     let runtime = runtime();
     let broker = start(&runtime, Some(Path::new(&dir)));
-    println!("listening {}", broker.local_addr());
+    println!("listening {}", broker.listeners()[0].address);
     std::thread::sleep(Duration::from_secs(120));
 }
 

@@ -4,6 +4,8 @@
 //! that there is one way from SQL to a running object. Secrets are stored apart and never leave but to readers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use repr::error::code;
 use repr::{GlobalId, SqlError};
@@ -77,6 +79,26 @@ pub const DATABASE: &str = "materialize";
 pub const SYSTEM_SCHEMAS: [&str; 5] =
     ["pg_catalog", "information_schema", "mz_catalog", "mz_internal", "mz_temp"];
 
+/// A Kafka in this process whose certificate nobody else has signed: connections to it trust its authority by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalKafka {
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    /// The certificate (PEM) of its authority.
+    pub authority: String,
+}
+
+impl LocalKafka {
+    /// Whether `host:port` is one of its listeners.
+    fn is(&self, broker: &str) -> bool {
+        let Some((host, port)) = broker.rsplit_once(':') else { return false };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let ip = host.parse::<IpAddr>().ok();
+        let here = ip.map_or(host == "localhost", |ip| ip.is_loopback());
+        self.addresses.iter().any(|a| port == a.port().to_string() && (here || ip == Some(a.ip())))
+    }
+}
+
 /// A consistent state of the catalog; shared as an `Arc`, replaced whole on every change.
 #[derive(Clone, Debug)]
 pub struct CatalogState {
@@ -96,6 +118,8 @@ pub struct CatalogState {
     pub sources: BTreeMap<GlobalId, SourceItem>,
     /// Secrets.
     pub secrets: BTreeMap<GlobalId, SecretValue>,
+    /// The Kafka of this process.
+    pub local_kafka: Option<Arc<LocalKafka>>,
 }
 
 impl CatalogState {
@@ -110,6 +134,7 @@ impl CatalogState {
             records: BTreeMap::new(),
             sources: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            local_kafka: None,
         };
         for schema in SYSTEM_SCHEMAS {
             state.schemas.insert((DATABASE.into(), schema.into()));
@@ -197,13 +222,16 @@ impl CatalogState {
         // Files that name a user run on clusters with and without authentication: the protocol decides.
         let sasl = plan.security_protocol.starts_with("SASL");
         let of_sasl = |value| if sasl { self.string_or_secret(value) } else { Ok(None) };
+        let given = self.string_or_secret(&plan.ssl_ca)?;
+        let named = given.is_some() || plan.extra.iter().any(|(name, _)| name.ends_with("ca.location"));
+        let local = self.local_kafka.as_ref().filter(|k| !named && plan.brokers.iter().all(|b| k.is(b)));
         Ok(source::KafkaConnection {
             brokers: plan.brokers.join(","),
             security_protocol: plan.security_protocol.clone(),
             sasl_mechanism: plan.sasl_mechanism.clone().filter(|_| sasl),
             username: of_sasl(&plan.sasl_username)?,
             password: of_sasl(&plan.sasl_password)?.map(Into::into),
-            ca_pem: self.string_or_secret(&plan.ssl_ca)?,
+            ca_pem: given.or_else(|| local.map(|k| k.authority.clone())),
             certificate_pem: self.string_or_secret(&plan.ssl_certificate)?,
             key_pem: self.string_or_secret(&plan.ssl_key)?.map(Into::into),
             extra: plan.extra.clone(),

@@ -25,7 +25,7 @@ use repr::{GlobalId, Row, RowBlock, SqlError, Timestamp};
 use storage::{BlockKind, FrameGroup, ShardId, ShardUpdate, Storage};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::catalog::CatalogState;
+use crate::catalog::{CatalogState, LocalKafka};
 use crate::clock::Clock;
 use crate::command::{Answer, Changes, Command, Read, Subscribe, Subscribed};
 use crate::credits::Credits;
@@ -46,11 +46,19 @@ pub struct Config {
     pub intake_bytes: usize,
     /// Talk to nothing outside: sources read nothing.
     pub offline: bool,
+    /// The Kafka of this process, if it has one with TLS.
+    pub local_kafka: Option<LocalKafka>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { workers: 1, tick: Duration::from_millis(20), intake_bytes: 64 << 20, offline: false }
+        Config {
+            workers: 1,
+            tick: Duration::from_millis(20),
+            intake_bytes: 64 << 20,
+            offline: false,
+            local_kafka: None,
+        }
     }
 }
 
@@ -142,8 +150,10 @@ impl Coordinator {
     ) -> Result<Coordinator, StartError> {
         let (commands, queue) = crossbeam_channel::unbounded();
         let planner = Planner::start().map_err(StartError::Thread)?;
+        let catalog =
+            CatalogState { local_kafka: config.local_kafka.clone().map(Arc::new), ..CatalogState::new() };
         let shared = Arc::new(Shared {
-            catalog: RwLock::new(Arc::new(CatalogState::new())),
+            catalog: RwLock::new(Arc::new(catalog.clone())),
             numbers: AtomicU64::new(1),
             planner,
             clock: clock.clone(),
@@ -162,7 +172,7 @@ impl Coordinator {
                     dataflows: Arc::new(Dataflows::start(config.workers, on_response)),
                     oracle: Oracle::new(recovered.oracle_mark),
                     credits: Arc::new(Credits::new(config.intake_bytes)),
-                    catalog: CatalogState::new(),
+                    catalog,
                     last_tick: recovered.last_time.max(1),
                     last_tick_at: clock.instant(),
                     last_shown: 0,

@@ -26,6 +26,7 @@ pub mod session;
 mod subscribe;
 pub mod variables;
 
+pub use catalog::LocalKafka;
 pub use clock::{Clock, ManualClock, WallClock};
 pub use coordinator::{Config, Coordinator, Handle, StartError};
 pub use session::{Outcome, Rows, Session, TransactionStatus};

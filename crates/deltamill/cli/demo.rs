@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use deltamill::broker::{BrokerConfig, Protocol};
 use deltamill::{Config, Engine, Session};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -49,7 +50,14 @@ impl Demo {
         let free = TcpListener::bind(usual).is_ok();
         config.sql_listen.get_or_insert(if free && !self.exit { usual } else { any });
         config.http_listen.get_or_insert(any);
-        config.kafka_listen.get_or_insert(any);
+        // The demo's own producer needs one that asks nothing.
+        let listen = &mut config
+            .kafka
+            .get_or_insert_with(|| BrokerConfig { listen: vec![], ..Default::default() })
+            .listen;
+        if !listen.iter().any(|l| l.protocol == Protocol::Plaintext) {
+            listen.push(any.into());
+        }
         let signals = signal::listen()?;
         let engine = Engine::start(Config { ..config })?;
         let kafka =

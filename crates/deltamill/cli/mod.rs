@@ -3,6 +3,7 @@
 mod apply;
 mod client;
 mod demo;
+mod kafka;
 mod output;
 mod run;
 mod serve;
@@ -89,9 +90,8 @@ struct EngineFlags {
     /// Where HTTP is served; port 0: any free one.
     #[arg(long, env = "DELTAMILL_HTTP_LISTEN")]
     http_listen: Option<SocketAddr>,
-    /// Where the embedded Kafka listens.
-    #[arg(long, env = "DELTAMILL_KAFKA_LISTEN")]
-    kafka_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    kafka: kafka::KafkaFlags,
     /// Dataflow workers; default: the number of cores.
     #[arg(long, env = "DELTAMILL_WORKERS")]
     workers: Option<usize>,
@@ -113,7 +113,7 @@ impl EngineFlags {
             tick: Duration::from_millis(self.tick),
             sql_listen: self.sql_listen,
             http_listen: self.http_listen,
-            kafka_listen: self.kafka_listen,
+            kafka: self.kafka.config()?,
             offline: false,
         })
     }

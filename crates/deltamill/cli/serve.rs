@@ -56,6 +56,7 @@ impl Serve {
                 ("sql", address(engine.sql_address())),
                 ("http", address(engine.http_address())),
                 ("kafka", address(engine.kafka_address())),
+                ("kafka_listeners", engine.kafka_listeners().iter().map(|l| l.to_string()).collect()),
             ];
             println!("{}", output::json_line("ready", &ready));
         } else {
@@ -65,8 +66,8 @@ impl Serve {
                 eprintln!("  SQL    psql -h {} -p {} -U materialize materialize", sql.ip(), sql.port());
             }
             eprintln!("  HTTP   {}", shown(engine.http_address()));
-            if engine.kafka_address().is_some() {
-                eprintln!("  Kafka  {}", shown(engine.kafka_address()));
+            for listener in engine.kafka_listeners() {
+                eprintln!("  Kafka  {listener}");
             }
             match data_dir {
                 Some(dir) => eprintln!("  data   {}", dir.display()),

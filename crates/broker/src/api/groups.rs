@@ -23,6 +23,7 @@ use super::NODE;
 use crate::Shared;
 use crate::codes;
 use crate::group::text;
+use crate::listener::Advertised;
 use crate::state::{Committed, State};
 use crate::writer::Job;
 
@@ -30,11 +31,11 @@ use crate::writer::Job;
 const MAX_METADATA: usize = 4_096;
 
 pub fn coordinator(
-    shared: &Shared,
+    at: &Advertised,
     request: FindCoordinatorRequest,
     version: i16,
 ) -> FindCoordinatorResponse {
-    let (host, port) = (text(&shared.address.ip().to_string()), i32::from(shared.address.port()));
+    let (host, port) = (at.host.clone(), at.port);
     if version < 4 {
         return FindCoordinatorResponse::default().with_node_id(NODE).with_host(host).with_port(port);
     }

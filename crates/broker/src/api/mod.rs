@@ -1,5 +1,6 @@
 //! Requests to answers: one function a request.
 
+mod auth;
 mod data;
 mod groups;
 mod topics;
@@ -18,7 +19,8 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 
 use crate::Shared;
 use crate::codes::{self, Code};
-use crate::conn::{Answer, Closed, Reply, head};
+use crate::conn::{Answer, Client, Closed, Reply, head};
+use crate::sasl::Login;
 use crate::schema::{self, APIS};
 
 /// The id of the only broker.
@@ -34,7 +36,7 @@ struct Place {
 }
 
 /// Checks and decodes a frame of at least eight bytes, and begins to answer it.
-pub async fn begin(shared: &Arc<Shared>, mut frame: Bytes) -> Result<Answer, Closed> {
+pub async fn begin(shared: &Arc<Shared>, client: &mut Client, mut frame: Bytes) -> Result<Answer, Closed> {
     let (key, version, correlation) = head(&frame);
     let Some(api) = schema::api(key) else {
         let name = ApiKey::try_from(key).map_or_else(|()| format!("request {key}"), |k| format!("{k:?}"));
@@ -54,6 +56,12 @@ pub async fn begin(shared: &Arc<Shared>, mut frame: Bytes) -> Result<Answer, Clo
     if !api.fits(version, &frame) {
         return Err(Closed::Garbage(format!("{:?} version {version} is malformed", api.key)));
     }
+    let stranger = !matches!(client.login, Login::Known);
+    if stranger && !matches!(api.key, ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
+    {
+        return Err(Closed::Garbage(format!("{:?} before the client has said who it is", api.key)));
+    }
+    let at = &client.advertised;
     tracing::trace!(request = ?api.key, version, "a Kafka request");
     let shared = Arc::clone(shared);
     macro_rules! request {
@@ -72,8 +80,8 @@ pub async fn begin(shared: &Arc<Shared>, mut frame: Bytes) -> Result<Answer, Clo
             Box::pin(async move { place.answer(&data::list_offsets(&shared, request, version).await) })
         }
         ApiKey::Metadata => {
-            let request = request!();
-            Box::pin(async move { place.answer(&topics::metadata(&shared, request, version).await) })
+            let (request, at) = (request!(), at.clone());
+            Box::pin(async move { place.answer(&topics::metadata(&shared, &at, request, version).await) })
         }
         ApiKey::CreateTopics => {
             let request = request!();
@@ -87,8 +95,8 @@ pub async fn begin(shared: &Arc<Shared>, mut frame: Bytes) -> Result<Answer, Clo
             let request = request!();
             Box::pin(async move { place.answer(&topics::grow(&shared, request).await) })
         }
-        ApiKey::DescribeCluster => ready(place.answer(&topics::cluster(&shared))),
-        ApiKey::FindCoordinator => ready(place.answer(&groups::coordinator(&shared, request!(), version))),
+        ApiKey::DescribeCluster => ready(place.answer(&topics::cluster(at))),
+        ApiKey::FindCoordinator => ready(place.answer(&groups::coordinator(at, request!(), version))),
         ApiKey::JoinGroup => {
             let request = request!();
             Box::pin(async move { place.answer(&shared.groups.join(request, version).await) })
@@ -114,6 +122,8 @@ pub async fn begin(shared: &Arc<Shared>, mut frame: Bytes) -> Result<Answer, Clo
             Box::pin(async move { place.answer(&groups::committed(&shared, request, version)) })
         }
         ApiKey::InitProducerId => ready(place.answer(&producer(&shared, request!()))),
+        ApiKey::SaslHandshake => ready(place.answer(&auth::handshake(client, request!()))),
+        ApiKey::SaslAuthenticate => auth::authenticate(&shared, client, place, request!()),
         ApiKey::ApiVersions => ready(place.answer(&versions(codes::NONE))),
         other => return Err(Closed::Garbage(format!("{other:?} is not offered by the embedded broker"))),
     })
@@ -136,7 +146,7 @@ impl Place {
         }
         let length = (out.len() - 4) as i32;
         out[..4].copy_from_slice(&length.to_be_bytes());
-        Ok(Some(Reply { bytes: out, _permit: None }))
+        Ok(Some(Reply { bytes: out, last: false, _permit: None }))
     }
 }
 

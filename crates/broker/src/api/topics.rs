@@ -20,6 +20,7 @@ use super::{CLUSTER, NODE};
 use crate::Shared;
 use crate::codes::{self, Code};
 use crate::group::text;
+use crate::listener::Advertised;
 use crate::writer::{Job, MAX_PARTITIONS};
 
 /// Whether Kafka allows the name.
@@ -44,7 +45,12 @@ const SETTINGS: [(&str, Option<&str>); 12] = [
     ("unclean.leader.election.enable", None),
 ];
 
-pub async fn metadata(shared: &Shared, request: MetadataRequest, version: i16) -> MetadataResponse {
+pub async fn metadata(
+    shared: &Shared,
+    at: &Advertised,
+    request: MetadataRequest,
+    version: i16,
+) -> MetadataResponse {
     let names: Vec<(Option<String>, Uuid)> = match request.topics {
         // Version 0 asks for all by an empty list, later ones by null.
         None => all(shared),
@@ -82,11 +88,8 @@ pub async fn metadata(shared: &Shared, request: MetadataRequest, version: i16) -
         });
         answer.with_topic_id(topic.id).with_partitions(partitions.collect())
     });
-    // Clients connect next to the address given here, and forget the one they came by.
-    let broker = MetadataResponseBroker::default()
-        .with_node_id(NODE)
-        .with_host(text(&shared.address.ip().to_string()))
-        .with_port(i32::from(shared.address.port()));
+    let broker =
+        MetadataResponseBroker::default().with_node_id(NODE).with_host(at.host.clone()).with_port(at.port);
     MetadataResponse::default()
         .with_topics(topics.collect())
         .with_cluster_id(Some(text(CLUSTER)))
@@ -224,11 +227,9 @@ pub async fn grow(shared: &Shared, request: CreatePartitionsRequest) -> CreatePa
     CreatePartitionsResponse::default().with_results(results)
 }
 
-pub fn cluster(shared: &Shared) -> DescribeClusterResponse {
-    let broker = DescribeClusterBroker::default()
-        .with_broker_id(NODE)
-        .with_host(text(&shared.address.ip().to_string()))
-        .with_port(i32::from(shared.address.port()));
+pub fn cluster(at: &Advertised) -> DescribeClusterResponse {
+    let broker =
+        DescribeClusterBroker::default().with_broker_id(NODE).with_host(at.host.clone()).with_port(at.port);
     DescribeClusterResponse::default()
         .with_cluster_id(text(CLUSTER))
         .with_controller_id(NODE)
