@@ -12,6 +12,10 @@
 //! Base offset and leader epoch lie outside the checksum and the records hold only differences, so a batch is stored and
 //! served as it was produced, compressed or not.
 
+use bytes::Bytes;
+
+use crate::codec;
+
 /// The bytes before the records.
 pub const HEADER: usize = 61;
 
@@ -71,19 +75,20 @@ impl Header {
         })
     }
 
-    /// Checks what a producer sent.
+    /// The header of exactly one batch of format 2 with a fitting checksum.
+    pub fn sound(batch: &[u8]) -> Option<Header> {
+        let header = Header::read(batch).filter(|_| batch.len() >= HEADER)?;
+        let number = |at: usize| Some(u32::from_be_bytes(batch.get(at..at + 4)?.try_into().ok()?));
+        let whole = number(8)? as usize + 12 == batch.len() && batch[16] == 2;
+        (whole && crc32c::crc32c(&batch[21..]) == number(17)?).then_some(header)
+    }
+
+    /// Checks what a producer sent. A produce request of our versions carries one batch a partition.
     pub fn check(batch: &[u8]) -> Result<Header, Refused> {
         if batch.len() > MAX_BATCH {
             return Err(Refused::TooLarge);
         }
-        // A produce request of our versions carries one batch a partition. Older formats and trailing bytes are refused.
-        let header = Header::read(batch).filter(|_| batch.len() >= HEADER).ok_or(Refused::Corrupt)?;
-        let number =
-            |at: usize| u32::from_be_bytes(batch[at..at + 4].try_into().expect("the header is there"));
-        let whole = number(8) as usize + 12 == batch.len() && batch[16] == 2;
-        if !whole || crc32c::crc32c(&batch[21..]) != number(17) {
-            return Err(Refused::Corrupt);
-        }
+        let header = Header::sound(batch).ok_or(Refused::Corrupt)?;
         if header.records <= 0 || header.last_delta != header.records - 1 {
             return Err(Refused::Corrupt);
         }
@@ -110,6 +115,23 @@ pub fn place(batch: &mut [u8], base: i64) {
     batch[12..16].copy_from_slice(&0i32.to_be_bytes());
 }
 
+/// Gives all records of a batch one timestamp, that of their arrival.
+pub fn stamp(batch: &mut [u8], time: i64) {
+    let attributes = i16::from_be_bytes([batch[21], batch[22]]) | APPEND_TIME;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    batch[35..43].copy_from_slice(&time.to_be_bytes());
+    seal(batch);
+}
+
+/// Computes the checksum of a batch.
+fn seal(batch: &mut [u8]) {
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// In a batch's attributes: all its records have its greatest timestamp.
+const APPEND_TIME: i16 = 8;
+
 /// The timestamp and offset of the first record that is not older than `timestamp`. In a compressed batch it is the first
 /// record: a reader gets some that are older, and none too few.
 pub fn find_timestamp(batch: &[u8], timestamp: i64) -> Option<(i64, i64)> {
@@ -117,28 +139,89 @@ pub fn find_timestamp(batch: &[u8], timestamp: i64) -> Option<(i64, i64)> {
     if header.max_timestamp < timestamp {
         return None;
     }
+    if header.attributes & APPEND_TIME != 0 {
+        return Some((header.max_timestamp, header.base));
+    }
     let first = (header.base_timestamp, header.base);
     if header.attributes & 7 != 0 {
         return Some(first);
     }
-    let mut rest = batch.get(HEADER..)?;
-    for _ in 0..header.records {
-        let Some(length) = varint(&mut rest).and_then(|n| usize::try_from(n).ok()) else {
-            return Some(first);
-        };
-        let Some((mut record, after)) = rest.split_at_checked(length) else { return Some(first) };
-        rest = after;
-        // One byte of attributes, then the differences of time and offset.
-        record = record.get(1..).unwrap_or_default();
-        let (Some(time), Some(offset)) = (varint(&mut record), varint(&mut record)) else {
-            return Some(first);
-        };
-        let time = header.base_timestamp.wrapping_add(time);
-        if time >= timestamp {
-            return Some((time, header.base.wrapping_add(offset)));
+    let records = records(&header, batch.get(HEADER..)?);
+    let found = records.map_while(|r| r).find(|r| r.timestamp >= timestamp);
+    Some(found.map_or(first, |r| (r.timestamp, r.offset)))
+}
+
+/// A record of an unpacked batch.
+pub struct Record<'a> {
+    /// All of it.
+    pub bytes: &'a [u8],
+    /// Its time.
+    pub timestamp: i64,
+    /// Its place in the partition.
+    pub offset: i64,
+    /// Its key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// Whether it has a value.
+    pub has_value: bool,
+}
+
+/// The records of a batch whose records are unpacked. After one that is damaged (None) there are no more.
+pub fn records<'a>(header: &Header, mut rest: &'a [u8]) -> impl Iterator<Item = Option<Record<'a>>> {
+    let (base, base_timestamp) = (header.base, header.base_timestamp);
+    let mut sound = true;
+    (0..header.records).map_while(move |_| {
+        if !sound {
+            return None;
         }
-    }
-    Some(first)
+        let record = record(&mut rest, base, base_timestamp);
+        sound = record.is_some();
+        Some(record)
+    })
+}
+
+fn record<'a>(rest: &mut &'a [u8], base: i64, base_timestamp: i64) -> Option<Record<'a>> {
+    let all = *rest;
+    let length = usize::try_from(varint(rest)?).ok()?;
+    let (mut record, after) = rest.split_at_checked(length)?;
+    let bytes = &all[..all.len() - after.len()];
+    *rest = after;
+    // One byte of attributes, then the differences of time and offset, then key and value.
+    record = record.get(1..)?;
+    let timestamp = base_timestamp.wrapping_add(varint(&mut record)?);
+    let offset = base.wrapping_add(varint(&mut record)?);
+    let key = match usize::try_from(varint(&mut record)?) {
+        Ok(n) => {
+            let (key, after) = record.split_at_checked(n)?;
+            record = after;
+            Some(key)
+        }
+        Err(_) => None,
+    };
+    let has_value = varint(&mut record)? >= 0;
+    Some(Record { bytes, timestamp, offset, key, has_value })
+}
+
+/// A batch with only some of its records (their bytes, unpacked), at the same offsets.
+pub fn with_records(header: &Header, n: i32, records: &[u8]) -> Option<(Header, Bytes)> {
+    let header = Header { records: n, ..*header };
+    let packed = codec::pack(header.attributes, records)?;
+    let mut out = Vec::with_capacity(HEADER + packed.len());
+    out.extend(header.base.to_be_bytes());
+    out.extend(((HEADER - 12 + packed.len()) as i32).to_be_bytes());
+    out.extend(0i32.to_be_bytes());
+    out.push(2);
+    out.extend([0; 4]);
+    out.extend(header.attributes.to_be_bytes());
+    out.extend(header.last_delta.to_be_bytes());
+    out.extend(header.base_timestamp.to_be_bytes());
+    out.extend(header.max_timestamp.to_be_bytes());
+    out.extend(header.producer.to_be_bytes());
+    out.extend(header.epoch.to_be_bytes());
+    out.extend(header.sequence.to_be_bytes());
+    out.extend(header.records.to_be_bytes());
+    out.extend_from_slice(&packed);
+    seal(&mut out);
+    Some((header, Bytes::from(out)))
 }
 
 /// A zigzag varint of at most ten bytes.
@@ -159,46 +242,60 @@ fn varint(bytes: &mut &[u8]) -> Option<i64> {
 pub(crate) mod tests {
     use super::*;
 
-    /// An uncompressed batch of these (timestamp, value).
-    pub(crate) fn batch(records: &[(i64, &[u8])], producer: i64, sequence: i32) -> Vec<u8> {
-        let zigzag = |out: &mut Vec<u8>, n: i64| {
-            let mut n = ((n << 1) ^ (n >> 63)) as u64;
-            while n >= 0x80 {
-                out.push(n as u8 | 0x80);
-                n >>= 7;
-            }
-            out.push(n as u8);
-        };
-        let base_time = records[0].0;
+    fn zigzag(out: &mut Vec<u8>, n: i64) {
+        let mut n = ((n << 1) ^ (n >> 63)) as u64;
+        while n >= 0x80 {
+            out.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        out.push(n as u8);
+    }
+
+    fn optional(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+        zigzag(out, bytes.map_or(-1, |b| b.len() as i64));
+        out.extend_from_slice(bytes.unwrap_or_default());
+    }
+
+    type Written<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>);
+
+    /// An uncompressed batch of these (timestamp, key, value).
+    fn written(records: &[Written], producer: i64, sequence: i32) -> Vec<u8> {
         let mut body = vec![];
-        for (i, (time, value)) in records.iter().enumerate() {
+        for (i, (time, key, value)) in records.iter().enumerate() {
             let mut record = vec![0];
-            zigzag(&mut record, time - base_time);
+            zigzag(&mut record, time - records[0].0);
             zigzag(&mut record, i as i64);
-            zigzag(&mut record, -1);
-            zigzag(&mut record, value.len() as i64);
-            record.extend_from_slice(value);
+            optional(&mut record, *key);
+            optional(&mut record, *value);
             zigzag(&mut record, 0);
             zigzag(&mut body, record.len() as i64);
             body.extend(record);
         }
-        let mut out = vec![0; 8];
-        out.extend(((HEADER - 12 + body.len()) as i32).to_be_bytes());
-        out.extend((-1i32).to_be_bytes());
-        out.push(2);
-        out.extend([0; 4]);
-        out.extend(0i16.to_be_bytes());
-        out.extend((records.len() as i32 - 1).to_be_bytes());
-        out.extend(base_time.to_be_bytes());
-        out.extend(records.iter().map(|r| r.0).max().expect("some").to_be_bytes());
-        out.extend(producer.to_be_bytes());
-        out.extend(0i16.to_be_bytes());
-        out.extend(sequence.to_be_bytes());
-        out.extend((records.len() as i32).to_be_bytes());
-        out.extend(body);
-        let crc = crc32c::crc32c(&out[21..]);
-        out[17..21].copy_from_slice(&crc.to_be_bytes());
-        out
+        let header = Header {
+            base: 0,
+            last_delta: records.len() as i32 - 1,
+            attributes: 0,
+            base_timestamp: records[0].0,
+            max_timestamp: records.iter().map(|r| r.0).max().expect("some"),
+            producer,
+            epoch: 0,
+            sequence,
+            records: 0,
+        };
+        with_records(&header, records.len() as i32, &body).expect("not packed").1.to_vec()
+    }
+
+    /// An uncompressed batch of these (timestamp, value).
+    pub(crate) fn batch(records: &[(i64, &[u8])], producer: i64, sequence: i32) -> Vec<u8> {
+        let records: Vec<Written> = records.iter().map(|(t, v)| (*t, None, Some(*v))).collect();
+        written(&records, producer, sequence)
+    }
+
+    /// An uncompressed batch of these (key, value).
+    pub(crate) fn keyed(records: &[(&str, Option<&str>)]) -> Vec<u8> {
+        let records: Vec<Written> =
+            records.iter().map(|(k, v)| (0, Some(k.as_bytes()), v.map(str::as_bytes))).collect();
+        written(&records, -1, -1)
     }
 
     #[test]

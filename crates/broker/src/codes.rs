@@ -32,6 +32,10 @@ mod list {
     pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Code = 53;
     pub const STORAGE_ERROR: Code = 56;
     pub const SASL_AUTHENTICATION_FAILED: Code = 58;
+    pub const NON_EMPTY_GROUP: Code = 68;
+    pub const GROUP_ID_NOT_FOUND: Code = 69;
     pub const MEMBER_ID_REQUIRED: Code = 79;
+    pub const GROUP_SUBSCRIBED_TO_TOPIC: Code = 86;
+    pub const INVALID_RECORD: Code = 87;
 }
 pub use list::*;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::protocol::StrBytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -88,6 +89,8 @@ pub struct Reply {
 pub struct Client {
     /// Where it is told to connect to.
     pub advertised: Advertised,
+    /// Where it is.
+    pub host: StrBytes,
     /// How far it has said who it is.
     pub login: Login,
 }
@@ -99,6 +102,7 @@ pub async fn serve(shared: Arc<Shared>, socket: TcpStream, protocol: Protocol) -
     let host = shared.advertise.clone().unwrap_or_else(|| local.ip().to_canonical().to_string());
     let client = Client {
         advertised: Advertised { host: text(&host), port: i32::from(local.port()) },
+        host: text(&format!("/{}", socket.peer_addr()?.ip().to_canonical())),
         login: if protocol.sasl() { Login::New } else { Login::Known },
     };
     match shared.identity.as_ref().filter(|_| protocol.tls()) {

@@ -6,12 +6,24 @@
 //!     2 topic       topic u32 │ id 16 bytes │ name │ partitions u32 │ (first offset i64, next offset i64) of each
 //!     3 deleted     topic u32
 //!     4 committed   topic u32 │ partition i32 │ offset i64 │ leader epoch i32 │ group │ 0 or (1, metadata)
+//!     5 topic       as 2, then settings u32 │ (name, value) of each
+//!     6 compacted   as 1: a batch that counts only if a 7 about it follows
+//!     7 compaction  topic u32 │ partition i32 │ from i64 │ to i64 │ before u64 │ n u32 │ (base offset i64, horizon i64)
+//!     8 begin       topic u32 │ partition i32 │ first offset i64
+//!     9 forgotten   topic u32 │ partition i32 │ group
 //!   text = length u32 │ UTF-8
 //! ```
+//!
+//! *compaction*: of the batches with offsets from `from` to below `to`, those that stand in the log before `before` are gone,
+//! and those of kind 6 from there on take their place: one entry makes the change, whatever a crash left. Batches may also
+//! be moved to the log's end as they are; of two with the same offset the later one counts.
 //!
 //! All integers are little endian, except inside record batches. A topic entry replaces an earlier one of the same topic
 //! (partitions were added, or the log's beginning is about to be cut off). Numbers of topics are never used twice.
 
+use std::collections::BTreeMap;
+
+use storage::segment::Position;
 use uuid::Uuid;
 
 /// The bytes of a batch entry before the batch.
@@ -22,8 +34,16 @@ pub const BATCH_AT: usize = 9;
 pub enum Entry<'a> {
     /// Records, with their base offset in them.
     Batch { topic: u32, partition: i32, batch: &'a [u8] },
+    /// What compaction left of a batch.
+    Compacted { topic: u32, partition: i32, batch: &'a [u8] },
     /// A topic as it is from now on; (first offset, next offset) of each partition.
-    Topic { topic: u32, id: Uuid, name: &'a str, partitions: Vec<(i64, i64)> },
+    Topic {
+        topic: u32,
+        id: Uuid,
+        name: &'a str,
+        partitions: Vec<(i64, i64)>,
+        settings: BTreeMap<String, String>,
+    },
     /// A topic is gone.
     Deleted { topic: u32 },
     /// How far a consumer group has read.
@@ -35,6 +55,12 @@ pub enum Entry<'a> {
         epoch: i32,
         metadata: Option<&'a str>,
     },
+    /// Batches were replaced; (base offset, time from which marks of deleted keys may go).
+    Compaction { topic: u32, partition: i32, from: i64, to: i64, before: Position, horizons: Vec<(i64, i64)> },
+    /// A partition's records begin here.
+    Begin { topic: u32, partition: i32, offset: i64 },
+    /// Nobody knows any more how far a group has read a partition.
+    Forgotten { topic: u32, partition: i32, group: &'a str },
 }
 
 impl<'a> Entry<'a> {
@@ -42,15 +68,15 @@ impl<'a> Entry<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         match self {
-            Entry::Batch { topic, partition, batch } => {
+            Entry::Batch { topic, partition, batch } | Entry::Compacted { topic, partition, batch } => {
                 out.reserve(batch.len());
-                out.push(1);
+                out.push(if matches!(self, Entry::Batch { .. }) { 1 } else { 6 });
                 out.extend(topic.to_le_bytes());
                 out.extend(partition.to_le_bytes());
                 out.extend_from_slice(batch);
             }
-            Entry::Topic { topic, id, name, partitions } => {
-                out.push(2);
+            Entry::Topic { topic, id, name, partitions, settings } => {
+                out.push(5);
                 out.extend(topic.to_le_bytes());
                 out.extend(id.as_bytes());
                 text(&mut out, name);
@@ -59,6 +85,36 @@ impl<'a> Entry<'a> {
                     out.extend(first.to_le_bytes());
                     out.extend(next.to_le_bytes());
                 }
+                out.extend((settings.len() as u32).to_le_bytes());
+                for (name, value) in settings {
+                    text(&mut out, name);
+                    text(&mut out, value);
+                }
+            }
+            Entry::Compaction { topic, partition, from, to, before, horizons } => {
+                out.push(7);
+                out.extend(topic.to_le_bytes());
+                out.extend(partition.to_le_bytes());
+                out.extend(from.to_le_bytes());
+                out.extend(to.to_le_bytes());
+                out.extend(before.0.to_le_bytes());
+                out.extend((horizons.len() as u32).to_le_bytes());
+                for (base, horizon) in horizons {
+                    out.extend(base.to_le_bytes());
+                    out.extend(horizon.to_le_bytes());
+                }
+            }
+            Entry::Begin { topic, partition, offset } => {
+                out.push(8);
+                out.extend(topic.to_le_bytes());
+                out.extend(partition.to_le_bytes());
+                out.extend(offset.to_le_bytes());
+            }
+            Entry::Forgotten { topic, partition, group } => {
+                out.push(9);
+                out.extend(topic.to_le_bytes());
+                out.extend(partition.to_le_bytes());
+                text(&mut out, group);
             }
             Entry::Deleted { topic } => {
                 out.push(3);
@@ -80,6 +136,20 @@ impl<'a> Entry<'a> {
         out
     }
 
+    /// The topic that it is about.
+    pub fn topic(&self) -> u32 {
+        match self {
+            Entry::Batch { topic, .. }
+            | Entry::Compacted { topic, .. }
+            | Entry::Topic { topic, .. }
+            | Entry::Deleted { topic }
+            | Entry::Committed { topic, .. }
+            | Entry::Compaction { topic, .. }
+            | Entry::Begin { topic, .. }
+            | Entry::Forgotten { topic, .. } => *topic,
+        }
+    }
+
     /// Reads an entry; of a batch, the beginning is enough. None: these bytes are no entry.
     pub fn decode(bytes: &'a [u8]) -> Option<Entry<'a>> {
         let (kind, mut rest) = bytes.split_first()?;
@@ -87,13 +157,33 @@ impl<'a> Entry<'a> {
         let topic = u32::from_le_bytes(take(r)?);
         Some(match kind {
             1 => Entry::Batch { topic, partition: i32::from_le_bytes(take(r)?), batch: rest },
-            2 => {
+            6 => Entry::Compacted { topic, partition: i32::from_le_bytes(take(r)?), batch: rest },
+            2 | 5 => {
                 let id = Uuid::from_bytes(take(r)?);
                 let name = take_text(r)?;
-                let n = u32::from_le_bytes(take(r)?);
-                let ends = (0..n).map(|_| Some((i64::from_le_bytes(take(r)?), i64::from_le_bytes(take(r)?))));
-                Entry::Topic { topic, id, name, partitions: ends.collect::<Option<Vec<_>>>()? }
+                let partitions = take_pairs(r)?;
+                let mut settings = BTreeMap::new();
+                if *kind == 5 {
+                    for _ in 0..u32::from_le_bytes(take(r)?) {
+                        settings.insert(take_text(r)?.to_string(), take_text(r)?.to_string());
+                    }
+                }
+                Entry::Topic { topic, id, name, partitions, settings }
             }
+            7 => Entry::Compaction {
+                topic,
+                partition: i32::from_le_bytes(take(r)?),
+                from: i64::from_le_bytes(take(r)?),
+                to: i64::from_le_bytes(take(r)?),
+                before: Position(u64::from_le_bytes(take(r)?)),
+                horizons: take_pairs(r)?,
+            },
+            8 => Entry::Begin {
+                topic,
+                partition: i32::from_le_bytes(take(r)?),
+                offset: i64::from_le_bytes(take(r)?),
+            },
+            9 => Entry::Forgotten { topic, partition: i32::from_le_bytes(take(r)?), group: take_text(r)? },
             3 => Entry::Deleted { topic },
             4 => {
                 let partition = i32::from_le_bytes(take(r)?);
@@ -121,6 +211,12 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
+/// A count and so many pairs of numbers.
+fn take_pairs(bytes: &mut &[u8]) -> Option<Vec<(i64, i64)>> {
+    let n = u32::from_le_bytes(take(bytes)?);
+    (0..n).map(|_| Some((i64::from_le_bytes(take(bytes)?), i64::from_le_bytes(take(bytes)?)))).collect()
+}
+
 fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
     let n = u32::from_le_bytes(take(bytes)?) as usize;
     let (head, rest) = bytes.split_at_checked(n)?;
@@ -141,7 +237,19 @@ mod tests {
                 id: Uuid::from_u128(9),
                 name: "events",
                 partitions: vec![(0, 5), (3, 3)],
+                settings: [("retention.ms".into(), "5".into())].into(),
             },
+            Entry::Compacted { topic: 1, partition: 2, batch: b"batch" },
+            Entry::Compaction {
+                topic: 1,
+                partition: 2,
+                from: 3,
+                to: 9,
+                before: Position(77),
+                horizons: vec![(4, 1_000)],
+            },
+            Entry::Begin { topic: 1, partition: 2, offset: 12 },
+            Entry::Forgotten { topic: 1, partition: 2, group: "g" },
             Entry::Deleted { topic: 7 },
             Entry::Committed {
                 topic: 1,
@@ -156,7 +264,7 @@ mod tests {
         for entry in entries {
             let bytes = entry.encode();
             assert_eq!(Entry::decode(&bytes), Some(entry.clone()));
-            if !matches!(entry, Entry::Batch { .. }) {
+            if !matches!(entry, Entry::Batch { .. } | Entry::Compacted { .. }) {
                 assert!((0..bytes.len()).all(|n| Entry::decode(&bytes[..n]).is_none()), "{entry:?}");
             }
         }

@@ -12,8 +12,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
-use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse};
+use kafka_protocol::messages::{
+    GroupId, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse,
+};
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::oneshot;
 
@@ -52,6 +55,7 @@ struct Group {
 }
 
 struct Member {
+    who: Who,
     instance: Option<StrBytes>,
     protocols: Vec<(StrBytes, Bytes)>,
     session: Duration,
@@ -61,6 +65,12 @@ struct Member {
     join: Option<oneshot::Sender<JoinGroupResponse>>,
     /// Waits for the leader's assignment.
     sync: Option<oneshot::Sender<SyncGroupResponse>>,
+}
+
+/// What a member's client says of itself, and where it is.
+pub struct Who {
+    pub client: StrBytes,
+    pub host: StrBytes,
 }
 
 pub fn text(s: &str) -> StrBytes {
@@ -94,8 +104,8 @@ impl Groups {
     }
 
     /// A member joins, and waits until all have.
-    pub async fn join(&self, request: JoinGroupRequest, version: i16) -> JoinGroupResponse {
-        let waiting = match self.begin_join(request, version) {
+    pub async fn join(&self, request: JoinGroupRequest, version: i16, who: Who) -> JoinGroupResponse {
+        let waiting = match self.begin_join(request, version, who) {
             Ok(waiting) => waiting,
             Err(answer) => return *answer,
         };
@@ -106,6 +116,7 @@ impl Groups {
         &self,
         request: JoinGroupRequest,
         version: i16,
+        who: Who,
     ) -> Result<oneshot::Receiver<JoinGroupResponse>, Box<JoinGroupResponse>> {
         let refuse = |code, id: &str| Err(Box::new(no_join(code, id)));
         let mut groups = self.lock();
@@ -139,6 +150,7 @@ impl Groups {
         group.rebalance = if version >= 1 { millis(request.rebalance_timeout_ms) } else { session };
         let (tell, waiting) = oneshot::channel();
         let member = Member {
+            who,
             instance: request.group_instance_id,
             protocols: request.protocols.into_iter().map(|p| (p.name, p.metadata)).collect(),
             session,
@@ -191,12 +203,56 @@ impl Groups {
         if left { codes::NONE } else { codes::UNKNOWN_MEMBER_ID }
     }
 
+    /// Whether a group has members.
+    pub fn is_active(&self, group: &str) -> bool {
+        self.lock().get(group).is_some_and(|g| !g.members.is_empty())
+    }
+
+    /// Name, kind and state of each group that has members.
+    pub fn list(&self) -> BTreeMap<String, (StrBytes, &'static str)> {
+        self.lock().iter().map(|(name, g)| (name.clone(), (g.kind.clone(), g.phase.name()))).collect()
+    }
+
+    /// A group as it is; none: it has no members.
+    pub fn describe(&self, group: &str, version: i16) -> Option<DescribedGroup> {
+        let groups = self.lock();
+        let found = groups.get(group)?;
+        let members = found.members.iter().map(|(id, m)| {
+            let metadata = m.protocols.iter().find(|p| p.0 == found.protocol).map(|p| p.1.clone());
+            let described = DescribedGroupMember::default()
+                .with_member_id(text(id))
+                .with_client_id(m.who.client.clone())
+                .with_client_host(m.who.host.clone())
+                .with_member_metadata(metadata.unwrap_or_default())
+                .with_member_assignment(m.assignment.clone());
+            if version >= 4 { described.with_group_instance_id(m.instance.clone()) } else { described }
+        });
+        let described = DescribedGroup::default()
+            .with_group_id(GroupId(text(group)))
+            .with_group_state(text(found.phase.name()))
+            .with_protocol_type(found.kind.clone())
+            .with_protocol_data(found.protocol.clone());
+        Some(described.with_members(members.collect()))
+    }
+
     /// Whether this member may say how far the group has read. Consumers that assign themselves have no name.
     pub fn may_commit(&self, group: &str, member: &str, generation: i32) -> Code {
         match self.lock().get_mut(group) {
             None if generation < 0 && member.is_empty() => codes::NONE,
             None => codes::UNKNOWN_MEMBER_ID,
             Some(group) => group.check(member, generation),
+        }
+    }
+}
+
+impl Phase {
+    /// As Kafka calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Empty => "Empty",
+            Phase::Joining => "PreparingRebalance",
+            Phase::Syncing => "CompletingRebalance",
+            Phase::Stable => "Stable",
         }
     }
 }

@@ -11,7 +11,7 @@
 //! when it is synced, and nobody can read it before. All topics share one log ([`storage::segment`]), so that one
 //! `fdatasync` serves all producers that wait.
 //!
-//! Not offered, and refused: transactions (the producer fails at once), replication, compacted topics, groups of the newer
+//! Not offered, and refused: transactions (the producer fails at once), replication, groups of the newer
 //! protocol, record formats before 2.
 //!
 //! | module | is the only home of |
@@ -23,13 +23,18 @@
 //! | `conn` | frames, the order of answers, limits of memory |
 //! | `api` | requests to answers |
 //! | [`group`] | the classic consumer group protocol |
-//! | [`batch`] | headers of record batches |
+//! | [`batch`] | headers and records of batches |
+//! | [`codec`] | their compression |
+//! | [`settings`] | what can be set of a topic |
+//! | [`clean`] | compaction |
 //! | [`entry`] | the bytes of the log |
 //! | [`state`] | topics and where their records are |
 //! | [`writer`] | offsets, idempotence, group commit, recovery |
 
 mod api;
 mod batch;
+mod clean;
+mod codec;
 mod codes;
 mod conn;
 mod entry;
@@ -37,6 +42,7 @@ mod group;
 mod listener;
 mod sasl;
 mod schema;
+mod settings;
 mod state;
 mod tls;
 mod writer;
@@ -187,6 +193,7 @@ impl Broker {
             failed: AtomicBool::new(false),
             groups: group::Groups::default(),
             next_producer: AtomicI64::new(first_producer()),
+            cleaning: Mutex::new(()),
             incoming: Arc::new(Semaphore::new(conn::BUDGET_KIB)),
             outgoing: Arc::new(Semaphore::new(conn::BUDGET_KIB)),
         });
@@ -259,6 +266,8 @@ pub(crate) struct Shared {
     failed: AtomicBool,
     groups: group::Groups,
     next_producer: AtomicI64,
+    /// Held by who compacts.
+    cleaning: Mutex<()>,
     /// Memory for requests and for answers, in KiB.
     incoming: Arc<Semaphore>,
     outgoing: Arc<Semaphore>,
@@ -281,6 +290,15 @@ impl Shared {
         match jobs {
             Some(jobs) => jobs.send(job).await.is_ok(),
             None => false,
+        }
+    }
+}
+
+impl Shared {
+    /// Hands a job to the writer unless it is busy.
+    fn try_job(&self, job: Job) {
+        if let Some(jobs) = &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = jobs.try_send(job);
         }
     }
 }
@@ -328,6 +346,9 @@ fn first_producer() -> i64 {
     ((uuid::Uuid::new_v4().as_u128() as u64 >> 1) & !0xf_ffff) as i64
 }
 
+/// Old records go, and compaction begins, once in so many ticks of 200 ms.
+const TIDY_TICKS: u32 = 5;
+
 /// How many clients may be connected at a time.
 const MAX_CONNECTIONS: usize = 1_000;
 
@@ -340,6 +361,7 @@ async fn accept(sockets: Vec<(TcpListener, Protocol)>, shared: Arc<Shared>) {
         accepting.spawn(listen(socket, protocol, arrived.clone()));
     }
     let mut tick = tokio::time::interval(Duration::from_millis(200));
+    let (mut ticks, mut cleaning) = (0u32, None::<tokio::task::JoinHandle<()>>);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -360,8 +382,18 @@ async fn accept(sockets: Vec<(TcpListener, Protocol)>, shared: Arc<Shared>) {
                     tracing::error!("a Kafka connection ended by a fault of this program");
                 }
             }
-            // Members that are silent lose their partitions to the others.
-            _ = tick.tick() => shared.groups.tick(),
+            _ = tick.tick() => {
+                // Members that are silent lose their partitions to the others.
+                shared.groups.tick();
+                ticks += 1;
+                if ticks.is_multiple_of(TIDY_TICKS) {
+                    shared.try_job(Job::Tidy);
+                    if cleaning.as_ref().is_none_or(|c| c.is_finished()) {
+                        let (shared, runtime) = (Arc::clone(&shared), tokio::runtime::Handle::current());
+                        cleaning = Some(tokio::task::spawn_blocking(move || clean::pass(&shared, &runtime)));
+                    }
+                }
+            }
         }
     }
 }

@@ -10,9 +10,13 @@ use uuid::Uuid;
 use crate::batch;
 use crate::codes::{self, Code};
 use crate::entry::BATCH_AT;
+use crate::settings::Settings;
 
 /// Recent batches that are kept in memory beside the log, for those who read along.
 const CACHE_BYTES: usize = 32 << 20;
+
+/// A time that never comes.
+pub const NEVER: i64 = i64::MAX;
 
 /// Everything that was made durable.
 #[derive(Default)]
@@ -23,6 +27,10 @@ pub struct State {
     pub committed: BTreeMap<String, BTreeMap<(String, i32), Committed>>,
     /// Whether batches stay in memory because there is no log.
     pub in_memory: bool,
+    /// The bytes of all batches.
+    pub bytes: u64,
+    /// Grows whenever batches have gone or moved.
+    pub version: u64,
     /// The batches that are in memory and in the log, oldest first.
     cache: VecDeque<(Arc<str>, u32, i32, i64)>,
     cached: usize,
@@ -34,6 +42,8 @@ pub struct Topic {
     pub number: u32,
     /// Its id on the wire.
     pub id: Uuid,
+    /// What is set of it.
+    pub settings: Arc<Settings>,
     /// In order.
     pub partitions: Vec<Partition>,
 }
@@ -41,8 +51,12 @@ pub struct Topic {
 /// A partition and its batches.
 #[derive(Default)]
 pub struct Partition {
-    /// By offset, without gaps in order.
+    /// By offset. Compaction leaves gaps.
     pub batches: VecDeque<Indexed>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Up to here it is compacted.
+    pub cleaned: i64,
     /// The first offset that can be read.
     pub start: i64,
     /// The next offset, the high watermark: everything below is durable.
@@ -58,6 +72,8 @@ pub struct Indexed {
     pub last: i64,
     /// The greatest timestamp in it.
     pub max_timestamp: i64,
+    /// From when on its marks of deleted keys may go.
+    pub horizon: i64,
     /// Its place in the log.
     pub position: Position,
     /// Its bytes.
@@ -87,7 +103,8 @@ pub enum Piece {
 }
 
 impl Piece {
-    fn of(batch: &Indexed) -> Piece {
+    /// Where a batch is to be read.
+    pub fn of(batch: &Indexed) -> Piece {
         match &batch.bytes {
             Some(bytes) => Piece::Here(bytes.clone()),
             None => Piece::There(batch.position, batch.len),
@@ -118,7 +135,22 @@ impl Piece {
     }
 }
 
+/// A batch in a part of the log: topic, partition, first offset, place, bytes.
+pub type Living = (String, i32, i64, Position, usize);
+
 impl State {
+    /// The batches that stand in the log before a position.
+    pub fn living(&self, before: Position) -> Vec<Living> {
+        let mut all = vec![];
+        for (name, topic) in &self.topics {
+            for (i, place) in topic.partitions.iter().enumerate() {
+                let here = place.batches.iter().filter(|b| b.position < before);
+                all.extend(here.map(|b| (name.clone(), i as i32, b.base, b.position, b.len)));
+            }
+        }
+        all
+    }
+
     /// A partition, if there is one.
     pub fn partition(&self, topic: &str, partition: i32) -> Option<&Partition> {
         self.topics.get(topic)?.partitions.get(usize::try_from(partition).ok()?)
@@ -130,6 +162,8 @@ impl State {
         let (number, index) = (found.number, partition as usize);
         let Some(place) = found.partitions.get_mut(index) else { return };
         place.end = batch.last + 1;
+        place.bytes += batch.len as u64;
+        self.bytes += batch.len as u64;
         if batch.bytes.is_some() && !self.in_memory {
             self.cached += batch.len;
             self.cache.push_back((topic.into(), number, partition, batch.base));
@@ -157,18 +191,63 @@ impl State {
         }
     }
 
-    /// Removes a topic and what groups have read of it. Gives back the bytes that it held.
-    pub fn remove(&mut self, name: &str) -> usize {
-        let Some(topic) = self.topics.remove(name) else { return 0 };
+    /// Removes a topic and what groups have read of it.
+    pub fn remove(&mut self, name: &str) {
+        let Some(topic) = self.topics.remove(name) else { return };
         for committed in self.committed.values_mut() {
             committed.retain(|(topic, _), _| topic != name);
         }
         self.committed.retain(|_, c| !c.is_empty());
-        let batches = || topic.partitions.iter().flat_map(|p| &p.batches);
-        if !self.in_memory {
-            self.cached -= batches().filter(|b| b.bytes.is_some()).map(|b| b.len).sum::<usize>();
+        topic.partitions.iter().flat_map(|p| &p.batches).for_each(|b| self.gone(b));
+    }
+
+    /// Begins a partition at an offset.
+    pub fn begin(&mut self, topic: &str, partition: i32, offset: i64) {
+        let Some(place) = self.partition_mut(topic, partition) else { return };
+        place.start = place.start.max(offset);
+        let n = place.batches.partition_point(|b| b.last < place.start);
+        let old: Vec<_> = place.batches.drain(..n).collect();
+        place.bytes -= old.iter().map(|b| b.len as u64).sum::<u64>();
+        old.iter().for_each(|b| self.gone(b));
+    }
+
+    /// Puts batches where those with offsets from `from` to below `to` were.
+    pub fn replace(&mut self, topic: &str, partition: i32, (from, to): (i64, i64), batches: Vec<Indexed>) {
+        let Some(place) = self.partition_mut(topic, partition) else { return };
+        place.cleaned = place.cleaned.max(to);
+        let first = place.batches.partition_point(|b| b.base < from);
+        let last = place.batches.partition_point(|b| b.base < to).max(first);
+        let mut after = place.batches.split_off(last);
+        let old = place.batches.split_off(first);
+        let start = place.start;
+        place.batches.extend(batches.into_iter().filter(|b| b.last >= start));
+        let new: u64 = place.batches.range(first..).map(|b| b.len as u64).sum();
+        place.batches.append(&mut after);
+        place.bytes = place.bytes + new - old.iter().map(|b| b.len as u64).sum::<u64>();
+        self.bytes += new;
+        old.iter().for_each(|b| self.gone(b));
+    }
+
+    /// A batch has another place in the log now.
+    pub fn moved(&mut self, topic: &str, partition: i32, base: i64, position: Position) {
+        let Some(place) = self.partition_mut(topic, partition) else { return };
+        if let Ok(i) = place.batches.binary_search_by_key(&base, |b| b.base) {
+            place.batches[i].position = position;
         }
-        batches().map(|b| b.len).sum()
+        self.version += 1;
+    }
+
+    /// Counts a batch that is no more.
+    fn gone(&mut self, batch: &Indexed) {
+        self.version += 1;
+        self.bytes -= batch.len as u64;
+        if batch.bytes.is_some() && !self.in_memory {
+            self.cached -= batch.len;
+        }
+    }
+
+    fn partition_mut(&mut self, topic: &str, partition: i32) -> Option<&mut Partition> {
+        self.topics.get_mut(topic)?.partitions.get_mut(usize::try_from(partition).ok()?)
     }
 }
 
@@ -204,6 +283,7 @@ pub fn indexed(header: &batch::Header, position: Position, len: usize, bytes: Op
         base: header.base,
         last: header.last(),
         max_timestamp: header.max_timestamp,
+        horizon: NEVER,
         position,
         len,
         bytes,

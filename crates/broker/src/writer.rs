@@ -21,7 +21,8 @@ use crate::Shared;
 use crate::batch::{self, Header};
 use crate::codes::{self, Code};
 use crate::entry::{BATCH_AT, Entry};
-use crate::state::{Committed, Indexed, Partition, State, Topic, indexed};
+use crate::settings::Settings;
+use crate::state::{Committed, Indexed, Living, NEVER, Partition, State, Topic, indexed};
 
 /// How much one sync may wait for.
 const GROUP_JOBS: usize = 1_024;
@@ -39,7 +40,24 @@ pub enum Job {
     /// Append checked batches; one answer each.
     Produce { batches: Vec<Produced>, reply: oneshot::Sender<Vec<Result<Placed, Code>>> },
     /// Make a topic. One that is there already is an error, with its partitions.
-    Create { name: String, partitions: i32, reply: oneshot::Sender<Result<Uuid, Code>> },
+    Create { name: String, partitions: i32, settings: Settings, reply: oneshot::Sender<Result<Uuid, Code>> },
+    /// Set what is set of a topic.
+    Configure { name: String, settings: Settings, reply: oneshot::Sender<Result<(), Code>> },
+    /// Begin a partition at an offset; -1: at its end. The answer is where it begins.
+    Begin { topic: String, partition: i32, offset: i64, reply: oneshot::Sender<Result<i64, Code>> },
+    /// Put what compaction left of batches in their place, and say that everything below `cleaned` is compacted.
+    Compact {
+        topic: u32,
+        name: String,
+        partition: i32,
+        runs: Vec<Run>,
+        cleaned: Option<i64>,
+        reply: oneshot::Sender<Result<(), Code>>,
+    },
+    /// Forget how far a group has read; one answer each.
+    Forget { group: String, offsets: Vec<(String, i32)>, reply: oneshot::Sender<Vec<Result<(), Code>>> },
+    /// Let old records go and give space back.
+    Tidy,
     /// Raise the number of partitions.
     Grow { name: String, partitions: i32, reply: oneshot::Sender<Result<(), Code>> },
     /// Remove a topic.
@@ -50,6 +68,16 @@ pub enum Job {
         offsets: Vec<(String, i32, Committed)>,
         reply: oneshot::Sender<Vec<Result<(), Code>>>,
     },
+}
+
+/// Neighbouring batches that compaction made smaller.
+pub struct Run {
+    /// From which offset.
+    pub from: i64,
+    /// To below which offset.
+    pub to: i64,
+    /// What is left, and from when on marks of deleted keys in it may go.
+    pub batches: Vec<(Header, Bytes, i64)>,
 }
 
 /// A batch that was checked.
@@ -67,6 +95,8 @@ pub struct Placed {
     pub base: i64,
     /// The first offset of the partition.
     pub start: i64,
+    /// The time that its records got, or -1.
+    pub time: i64,
 }
 
 /// What becomes visible once it is durable.
@@ -80,8 +110,8 @@ pub struct Writer {
     log: Option<SegmentLog>,
     topics: BTreeMap<String, Ahead>,
     next_number: u32,
-    /// Bytes in memory, where there is no log.
-    held: usize,
+    /// Bytes that are about to be shown.
+    coming: u64,
     changes: Vec<Change>,
     answers: Vec<Answer>,
 }
@@ -89,6 +119,7 @@ pub struct Writer {
 struct Ahead {
     number: u32,
     id: Uuid,
+    settings: Arc<Settings>,
     partitions: Vec<AheadPartition>,
 }
 
@@ -162,16 +193,40 @@ pub struct Recovered {
     next_number: u32,
 }
 
-/// A topic's id, name, and first and next offset of each partition, as its entry says.
-type Named = (Uuid, String, Vec<(i64, i64)>);
-/// The batches of a partition.
-type Found = Vec<(Header, Position, usize)>;
+/// A topic's id, name, first and next offset of each partition, and settings, as its entry says.
+type Named = (Uuid, String, Vec<(i64, i64)>, Settings);
+
+/// What the log has said of a partition so far.
+#[derive(Default)]
+struct Found {
+    batches: BTreeMap<i64, (Header, Indexed)>,
+    /// Those that count once a compaction says so.
+    pending: Vec<(Header, Indexed)>,
+    start: i64,
+    /// Everything below was once given.
+    end: i64,
+    cleaned: i64,
+}
+
+impl Found {
+    fn compacted(&mut self, (from, to): (i64, i64), before: Position, horizons: &[(i64, i64)]) {
+        let range = |h: &Header| (from..to).contains(&h.base);
+        self.batches.retain(|_, (h, b)| !range(h) || b.position >= before);
+        for (header, mut batch) in self.pending.drain(..).filter(|(h, b)| range(h) && b.position >= before) {
+            let horizon = horizons.iter().find(|(base, _)| *base == batch.base);
+            batch.horizon = horizon.map_or(NEVER, |(_, time)| *time);
+            self.batches.insert(header.base, (header, batch));
+        }
+        self.cleaned = self.cleaned.max(to);
+        self.end = self.end.max(to);
+    }
+}
 
 /// Reads a log.
 pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
     // Entries of a topic may stand before the entry that names it, where the log's beginning was cut off.
     let mut names: BTreeMap<u32, Named> = BTreeMap::new();
-    let mut batches: HashMap<(u32, i32), Found> = HashMap::new();
+    let mut found: HashMap<(u32, i32), Found> = HashMap::new();
     let mut committed: BTreeMap<(String, u32, i32), Committed> = BTreeMap::new();
     let mut next_number = 1;
     for record in log.iter_prefix(BATCH_AT + batch::HEADER) {
@@ -181,56 +236,85 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
             path: "the broker's log".into(),
             reason: format!("the entry at {} is not one that this program knows", position.0),
         };
-        if record.bytes.first() != Some(&1) && record.bytes.len() < record.len {
+        if !matches!(record.bytes.first(), Some(1 | 6)) && record.bytes.len() < record.len {
             record.bytes = log.read(record.position, record.len)?;
         }
-        match Entry::decode(&record.bytes).ok_or_else(|| damaged(record.position))? {
-            Entry::Batch { topic, partition, batch } => {
+        let entry = Entry::decode(&record.bytes).ok_or_else(|| damaged(record.position))?;
+        next_number = next_number.max(entry.topic() + 1);
+        match entry {
+            Entry::Batch { topic, partition, batch } | Entry::Compacted { topic, partition, batch } => {
                 let header = Header::read(batch).ok_or_else(|| damaged(record.position))?;
-                batches.entry((topic, partition)).or_default().push((
-                    header,
-                    record.position,
-                    record.len - BATCH_AT,
-                ));
-                next_number = next_number.max(topic + 1);
+                let found = found.entry((topic, partition)).or_default();
+                let batch = indexed(&header, record.position, record.len - BATCH_AT, None);
+                found.end = found.end.max(header.last() + 1);
+                if record.bytes.first() == Some(&1) {
+                    // What was moved keeps what compaction knew of it.
+                    let horizon = found.batches.get(&header.base).map_or(NEVER, |(_, b)| b.horizon);
+                    found.batches.insert(header.base, (header, Indexed { horizon, ..batch }));
+                } else {
+                    found.pending.push((header, batch));
+                }
             }
-            Entry::Topic { topic, id, name, partitions } => {
-                names.insert(topic, (id, name.to_string(), partitions));
-                next_number = next_number.max(topic + 1);
+            Entry::Compaction { topic, partition, from, to, before, horizons } => {
+                found.entry((topic, partition)).or_default().compacted((from, to), before, &horizons);
+            }
+            Entry::Begin { topic, partition, offset } => {
+                let found = found.entry((topic, partition)).or_default();
+                found.start = found.start.max(offset);
+                found.end = found.end.max(offset);
+            }
+            Entry::Topic { topic, id, name, partitions, settings } => {
+                // A later program may know settings that this one does not.
+                let settings = Settings::new(settings).unwrap_or_else(|e| {
+                    tracing::warn!(
+                        topic = name,
+                        reason = e,
+                        "a topic's settings are not known; defaults are used"
+                    );
+                    Settings::default()
+                });
+                names.insert(topic, (id, name.to_string(), partitions, settings));
             }
             Entry::Deleted { topic } => {
                 names.remove(&topic);
-                next_number = next_number.max(topic + 1);
             }
             Entry::Committed { topic, partition, group, offset, epoch, metadata } => {
                 let value = Committed { offset, epoch, metadata: metadata.map(Into::into) };
                 committed.insert((group.to_string(), topic, partition), value);
             }
+            Entry::Forgotten { topic, partition, group } => {
+                committed.remove(&(group.to_string(), topic, partition));
+            }
         }
     }
     let (mut state, mut topics) = (State::default(), BTreeMap::new());
     for ((group, number, partition), value) in committed {
-        if let Some((_, name, _)) = names.get(&number) {
+        if let Some((_, name, ..)) = names.get(&number) {
             state.committed.entry(group).or_default().insert((name.clone(), partition), value);
         }
     }
-    for (number, (id, name, ends)) in names {
+    for (number, (id, name, ends, settings)) in names {
         let (mut visible, mut ahead) = (vec![], vec![]);
         for (partition, (start, end)) in ends.into_iter().enumerate() {
-            let mut place = Partition { start, end, ..Partition::default() };
+            let found = found.remove(&(number, partition as i32)).unwrap_or_default();
+            let (start, end) = (start.max(found.start), end.max(found.end));
+            let mut place = Partition { start, end, cleaned: found.cleaned, ..Partition::default() };
             let mut next = AheadPartition { start, end, ..AheadPartition::default() };
-            for (header, position, len) in batches.remove(&(number, partition as i32)).unwrap_or_default() {
+            for (header, batch) in found.batches.into_values() {
                 next.note(&header);
-                if header.last() >= start {
-                    place.batches.push_back(indexed(&header, position, len, None));
-                    place.end = place.end.max(header.last() + 1);
+                if batch.last >= start {
+                    place.bytes += batch.len as u64;
+                    place.batches.push_back(batch);
                 }
             }
+            state.bytes += place.bytes;
             visible.push(place);
             ahead.push(next);
         }
-        state.topics.insert(name.clone(), Topic { number, id, partitions: visible });
-        topics.insert(name, Ahead { number, id, partitions: ahead });
+        let settings = Arc::new(settings);
+        let topic = Topic { number, id, settings: Arc::clone(&settings), partitions: visible };
+        state.topics.insert(name.clone(), topic);
+        topics.insert(name, Ahead { number, id, settings, partitions: ahead });
     }
     Ok(Recovered { state, topics, next_number })
 }
@@ -257,7 +341,7 @@ impl Writer {
             shared,
             topics: recovered.topics,
             next_number: recovered.next_number,
-            held: 0,
+            coming: 0,
             changes: vec![],
             answers: vec![],
         }
@@ -296,6 +380,7 @@ impl Writer {
                 Err(codes::STORAGE_ERROR)
             }
         };
+        self.coming = 0;
         self.shared.appended.notify_waiters();
         self.answers.drain(..).for_each(|answer| answer(result));
     }
@@ -343,8 +428,8 @@ impl Writer {
                 self.answer(reply, placed, |placed, code| vec![Err(code); placed.len()]);
                 return bytes;
             }
-            Job::Create { name, partitions, reply } => {
-                let made = self.create(name, partitions);
+            Job::Create { name, partitions, settings, reply } => {
+                let made = self.create(name, partitions, settings);
                 self.answer(reply, made, |_, code| Err(code));
             }
             Job::Grow { name, partitions, reply } => {
@@ -354,6 +439,33 @@ impl Writer {
             Job::Delete { name, reply } => {
                 let deleted = self.delete(name);
                 self.answer(reply, deleted, |_, code| Err(code));
+            }
+            Job::Configure { name, settings, reply } => {
+                let done = self.configure(name, settings);
+                self.answer(reply, done, |_, code| Err(code));
+            }
+            Job::Begin { topic, partition, offset, reply } => {
+                let begun = self.begin(&topic, partition, offset);
+                self.answer(reply, begun, |_, code| Err(code));
+            }
+            Job::Compact { topic, name, partition, runs, cleaned, reply } => {
+                let bytes = runs.iter().flat_map(|r| &r.batches).map(|(_, b, _)| b.len()).sum();
+                let done = runs.into_iter().try_for_each(|run| self.compact(topic, &name, partition, run));
+                let done = done.and_then(|()| match cleaned {
+                    Some(to) => self.compact(topic, &name, partition, Run { from: to, to, batches: vec![] }),
+                    None => Ok(()),
+                });
+                self.answer(reply, done, |_, code| Err(code));
+                return bytes;
+            }
+            Job::Forget { group, offsets, reply } => {
+                let done = offsets.into_iter().map(|(t, p)| self.forget(&group, t, p)).collect();
+                self.answer(reply, done, |done: &Vec<_>, code| vec![Err(code); done.len()]);
+            }
+            Job::Tidy => {
+                self.retain();
+                self.finish();
+                self.give_back();
             }
             Job::Commit { group, offsets, reply } => {
                 let done = offsets.into_iter().map(|(t, p, c)| self.commit(&group, t, p, c)).collect();
@@ -366,7 +478,7 @@ impl Writer {
     fn produce(&mut self, produced: Produced) -> Result<Placed, Code> {
         let Produced { topic, partition, mut header, bytes } = produced;
         let found = self.topics.get_mut(&topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let number = found.number;
+        let (number, append_time) = (found.number, found.settings.append_time);
         let index = usize::try_from(partition).ok().filter(|i| *i < found.partitions.len());
         let index = index.ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         let place = &found.partitions[index];
@@ -374,29 +486,37 @@ impl Writer {
         if header.producer >= 0
             && let Some(base) = place.check(&header)?
         {
-            return Ok(Placed { base, start });
+            return Ok(Placed { base, start, time: -1 });
         }
-        if self.log.is_none() && self.held + bytes.len() > self.shared.memory_limit {
-            return Err(codes::POLICY_VIOLATION);
+        if self.log.is_none() {
+            let held = self.shared.state().bytes + self.coming;
+            if held + bytes.len() as u64 > self.shared.memory_limit as u64 {
+                return Err(codes::POLICY_VIOLATION);
+            }
         }
         header.base = end;
         // A copy on purpose: a slice would keep the whole request in memory.
         let mut entry = Entry::Batch { topic: number, partition, batch: &bytes }.encode();
         batch::place(&mut entry[BATCH_AT..], end);
+        let time = if append_time { now() } else { -1 };
+        if append_time {
+            batch::stamp(&mut entry[BATCH_AT..], time);
+            header.max_timestamp = time;
+        }
         let entries = [entry];
         let position = self.append(&entries)?[0];
         let [entry] = entries;
         let stored = Bytes::from(entry).slice(BATCH_AT..);
-        self.held += if self.log.is_none() { stored.len() } else { 0 };
+        self.coming += stored.len() as u64;
         if let Some(ahead) = self.topics.get_mut(&topic) {
             ahead.partitions[index].note(&header);
         }
         let batch: Indexed = indexed(&header, position, stored.len(), Some(stored));
         self.changes.push(Box::new(move |state| state.append(&topic, partition, batch)));
-        Ok(Placed { base: end, start })
+        Ok(Placed { base: end, start, time })
     }
 
-    fn create(&mut self, name: String, partitions: i32) -> Result<Uuid, Code> {
+    fn create(&mut self, name: String, partitions: i32, settings: Settings) -> Result<Uuid, Code> {
         if self.topics.contains_key(&name) {
             return Err(codes::TOPIC_ALREADY_EXISTS);
         }
@@ -405,14 +525,18 @@ impl Writer {
             return Err(codes::INVALID_PARTITIONS);
         }
         let (number, id, n) = (self.next_number, Uuid::new_v4(), partitions as usize);
-        let entry = Entry::Topic { topic: number, id, name: &name, partitions: vec![(0, 0); n] };
+        let given = settings.given().clone();
+        let entry =
+            Entry::Topic { topic: number, id, name: &name, partitions: vec![(0, 0); n], settings: given };
         self.append(&[entry.encode()])?;
         self.next_number += 1;
-        let ahead = Ahead { number, id, partitions: (0..n).map(|_| AheadPartition::default()).collect() };
+        let settings = Arc::new(settings);
+        let partitions = (0..n).map(|_| AheadPartition::default()).collect();
+        let ahead = Ahead { number, id, settings: Arc::clone(&settings), partitions };
         self.topics.insert(name.clone(), ahead);
         self.changes.push(Box::new(move |state| {
             let partitions = (0..n).map(|_| Partition::default()).collect();
-            state.topics.insert(name, Topic { number, id, partitions });
+            state.topics.insert(name, Topic { number, id, settings, partitions });
         }));
         Ok(id)
     }
@@ -425,10 +549,12 @@ impl Writer {
         if n <= before || partitions > MAX_PARTITIONS || all + n - before > ALL_PARTITIONS {
             return Err(codes::INVALID_PARTITIONS);
         }
-        let mut ends: Vec<_> = found.partitions.iter().map(|p| (p.start, p.end)).collect();
-        ends.resize(n, (0, 0));
-        let entry = Entry::Topic { topic: found.number, id: found.id, name: &name, partitions: ends };
-        self.append(&[entry.encode()])?;
+        let mut entry = found.entry(&name);
+        if let Entry::Topic { partitions, .. } = &mut entry {
+            partitions.resize(n, (0, 0));
+        }
+        let entry = entry.encode();
+        self.append(&[entry])?;
         if let Some(ahead) = self.topics.get_mut(&name) {
             ahead.partitions.resize_with(n, AheadPartition::default);
         }
@@ -444,13 +570,121 @@ impl Writer {
         let number = self.topics.get(&name).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?.number;
         self.append(&[Entry::Deleted { topic: number }.encode()])?;
         self.topics.remove(&name);
-        // What the topic held in memory is free once it is gone from sight.
-        let shared = Arc::clone(&self.shared);
+        // What the topic held is free once it is gone from sight.
+        self.changes.push(Box::new(move |state| state.remove(&name)));
         self.finish();
-        let freed = shared.state().remove(&name);
-        self.held = self.held.saturating_sub(freed);
-        self.trim();
+        self.give_back();
         Ok(())
+    }
+
+    fn configure(&mut self, name: String, settings: Settings) -> Result<(), Code> {
+        let found = self.topics.get_mut(&name).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let before = std::mem::replace(&mut found.settings, Arc::new(settings));
+        let (entry, settings) = (found.entry(&name).encode(), Arc::clone(&found.settings));
+        if let Err(code) = self.append(&[entry]) {
+            if let Some(found) = self.topics.get_mut(&name) {
+                found.settings = before;
+            }
+            return Err(code);
+        }
+        self.changes.push(Box::new(move |state| {
+            if let Some(topic) = state.topics.get_mut(&name) {
+                topic.settings = settings;
+            }
+        }));
+        Ok(())
+    }
+
+    fn place(&mut self, topic: &str, partition: i32) -> Result<(u32, &mut AheadPartition), Code> {
+        let found = self.topics.get_mut(topic).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let number = found.number;
+        let place = usize::try_from(partition).ok().and_then(|i| found.partitions.get_mut(i));
+        Ok((number, place.ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?))
+    }
+
+    fn begin(&mut self, name: &str, partition: i32, offset: i64) -> Result<i64, Code> {
+        let (topic, place) = self.place(name, partition)?;
+        let (start, offset) = (place.start, if offset == -1 { place.end } else { offset });
+        if !(0..=place.end).contains(&offset) {
+            return Err(codes::OFFSET_OUT_OF_RANGE);
+        }
+        if offset <= start {
+            return Ok(start);
+        }
+        self.append(&[Entry::Begin { topic, partition, offset }.encode()])?;
+        self.place(name, partition)?.1.start = offset;
+        let name = name.to_string();
+        self.changes.push(Box::new(move |state| state.begin(&name, partition, offset)));
+        Ok(offset)
+    }
+
+    fn compact(&mut self, number: u32, name: &str, partition: i32, run: Run) -> Result<(), Code> {
+        // The topic may have been deleted meanwhile, or another have its name.
+        if self.place(name, partition)?.0 != number {
+            return Err(codes::UNKNOWN_TOPIC_OR_PARTITION);
+        }
+        let Run { from, to, batches } = run;
+        let before = self.log.as_ref().map_or(Position(0), SegmentLog::end);
+        let entry = |bytes| Entry::Compacted { topic: number, partition, batch: bytes }.encode();
+        let entries: Vec<_> = batches.iter().map(|(_, bytes, _)| entry(bytes)).collect();
+        let positions = self.append(&entries)?;
+        let horizons = batches.iter().map(|(h, _, time)| (h.base, *time)).filter(|h| h.1 != NEVER).collect();
+        let entry = Entry::Compaction { topic: number, partition, from, to, before, horizons };
+        self.append(&[entry.encode()])?;
+        let in_memory = self.log.is_none();
+        let left = batches.into_iter().zip(positions).map(|((header, bytes, horizon), position)| {
+            let len = bytes.len();
+            Indexed { horizon, ..indexed(&header, position, len, in_memory.then_some(bytes)) }
+        });
+        let (name, left) = (name.to_string(), left.collect());
+        self.changes.push(Box::new(move |state| state.replace(&name, partition, (from, to), left)));
+        Ok(())
+    }
+
+    fn forget(&mut self, group: &str, topic: String, partition: i32) -> Result<(), Code> {
+        let (number, _) = self.place(&topic, partition)?;
+        self.append(&[Entry::Forgotten { topic: number, partition, group }.encode()])?;
+        let group = group.to_string();
+        self.changes.push(Box::new(move |state| {
+            if let Some(committed) = state.committed.get_mut(&group) {
+                committed.remove(&(topic, partition));
+                if committed.is_empty() {
+                    state.committed.remove(&group);
+                }
+            }
+        }));
+        Ok(())
+    }
+
+    /// Lets records go that are older, or more, than their topic keeps.
+    fn retain(&mut self) {
+        let now = now();
+        let mut begins = vec![];
+        {
+            let state = self.shared.state();
+            for (name, topic) in state.topics.iter().filter(|(_, t)| t.settings.delete) {
+                let (age, bytes) = (topic.settings.retention_ms, topic.settings.retention_bytes);
+                for (i, place) in topic.partitions.iter().enumerate() {
+                    let old = |b: &&Indexed| age >= 0 && b.max_timestamp < now - age;
+                    let mut begin = place.batches.iter().take_while(old).last().map(|b| b.last + 1);
+                    // As many as can go while what is kept is still enough.
+                    let mut left = place.bytes;
+                    for batch in place.batches.iter().take_while(|_| bytes >= 0) {
+                        left -= batch.len as u64;
+                        if left < bytes as u64 {
+                            break;
+                        }
+                        begin = begin.max(Some(batch.last + 1));
+                    }
+                    begins.extend(begin.map(|offset| (name.clone(), i as i32, offset)));
+                }
+            }
+        }
+        for (topic, partition, offset) in begins {
+            if let Err(code) = self.begin(&topic, partition, offset) {
+                tracing::warn!(topic, partition, code, "old records could not be let go");
+            }
+        }
     }
 
     fn commit(&mut self, group: &str, topic: String, partition: i32, value: Committed) -> Result<(), Code> {
@@ -475,48 +709,99 @@ impl Writer {
     }
 
     /// Gives back the files at the log's beginning that hold no record of any topic. What they say about topics and groups
-    /// is written again first.
-    fn trim(&mut self) {
+    /// is written again first; and where most of the log is dead, what lives in its first file is moved to its end.
+    fn give_back(&mut self) {
         let Some(log) = self.log.clone() else { return };
-        let shared = Arc::clone(&self.shared);
-        let (first, entries) = {
-            let state = shared.state();
-            let batches = state.topics.values().flat_map(|t| &t.partitions).flat_map(|p| p.batches.front());
-            let first = batches.map(|b| b.position).min().unwrap_or(log.end());
-            if first.0.saturating_sub(log.start().0) < MIN_TRIM {
-                return;
+        let mut moved = 0;
+        loop {
+            let Some(file_end) = log.first_file_end() else { return };
+            let live = self.shared.state().living(file_end);
+            if !live.is_empty() {
+                let (kept, all) = (self.shared.state().bytes, log.bytes());
+                let bytes: usize = live.iter().map(|(.., len)| len).sum();
+                if all < MIN_DEAD + 2 * kept || moved + bytes > MAX_MOVED && moved > 0 {
+                    return;
+                }
+                moved += bytes;
+                if let Err(code) = self.move_to_end(&log, live) {
+                    tracing::warn!(code, "the broker's log cannot be tidied");
+                    return;
+                }
             }
-            let topics = state.topics.iter().map(|(name, topic)| {
-                let partitions = topic.partitions.iter().map(|p| (p.start, p.end)).collect();
-                Entry::Topic { topic: topic.number, id: topic.id, name, partitions }.encode()
-            });
-            let committed = state.committed.iter().flat_map(|(group, offsets)| {
-                let state = &state;
-                offsets.iter().filter_map(move |((topic, partition), c)| {
-                    let topic = state.topics.get(topic)?.number;
-                    let metadata = c.metadata.as_deref();
-                    let (partition, offset, epoch) = (*partition, c.offset, c.epoch);
-                    Some(Entry::Committed { topic, partition, group, offset, epoch, metadata }.encode())
-                })
-            });
-            (first, topics.chain(committed).collect::<Vec<_>>())
-        };
-        // Deleted topics need no word once their batches are gone, but batches of theirs may stand behind `first`: without
-        // a topic entry nobody misses them.
-        let end = log.end();
-        let trimmed = self
-            .append(&entries)
-            .and_then(|_| log.sync().map_err(|_| codes::STORAGE_ERROR))
-            .and_then(|_| log.remove_before(first.min(end)).map_err(|_| codes::STORAGE_ERROR));
-        match trimmed {
-            Ok(bytes) => tracing::debug!(bytes, "space of deleted topics was given back"),
-            Err(code) => tracing::warn!(code, "space of deleted topics could not be given back"),
+            let entries = self.standing_entries();
+            let done = self
+                .append(&entries)
+                .and_then(|_| log.sync().map_err(|_| codes::STORAGE_ERROR))
+                .and_then(|_| log.remove_before(file_end).map_err(|_| codes::STORAGE_ERROR));
+            match done {
+                Ok(bytes) => tracing::debug!(bytes, "space of records that are gone was given back"),
+                Err(code) => {
+                    tracing::warn!(code, "space of records that are gone could not be given back");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What the log's beginning says beside records, as it is now. Deleted topics need no word: their files go oldest first.
+    fn standing_entries(&self) -> Vec<Vec<u8>> {
+        let state = self.shared.state();
+        let topics = state.topics.iter().map(|(name, topic)| {
+            let partitions = topic.partitions.iter().map(|p| (p.start, p.end)).collect();
+            let settings = topic.settings.given().clone();
+            Entry::Topic { topic: topic.number, id: topic.id, name, partitions, settings }.encode()
+        });
+        let committed = state.committed.iter().flat_map(|(group, offsets)| {
+            let state = &state;
+            offsets.iter().filter_map(move |((topic, partition), c)| {
+                let topic = state.topics.get(topic)?.number;
+                let metadata = c.metadata.as_deref();
+                let (partition, offset, epoch) = (*partition, c.offset, c.epoch);
+                Some(Entry::Committed { topic, partition, group, offset, epoch, metadata }.encode())
+            })
+        });
+        topics.chain(committed).collect()
+    }
+
+    /// Writes batches again, as they are, and lets readers read them there.
+    fn move_to_end(&mut self, log: &SegmentLog, live: Vec<Living>) -> Result<(), Code> {
+        for (topic, partition, base, position, len) in live {
+            let mut entry = log.read(position, len + BATCH_AT).map_err(|e| {
+                tracing::error!(error = %e, "a stored batch cannot be read");
+                codes::STORAGE_ERROR
+            })?;
+            // What compaction left counts by itself now.
+            entry[0] = 1;
+            let position = self.append(&[entry])?[0];
+            self.changes.push(Box::new(move |state| state.moved(&topic, partition, base, position)));
+        }
+        self.finish();
+        match self.shared.failed.load(Ordering::Relaxed) {
+            true => Err(codes::STORAGE_ERROR),
+            false => Ok(()),
         }
     }
 }
 
-/// Less is not worth writing the topics again.
-const MIN_TRIM: u64 = 16 << 20;
+impl Ahead {
+    /// What the log says of the topic.
+    fn entry<'a>(&self, name: &'a str) -> Entry<'a> {
+        let partitions = self.partitions.iter().map(|p| (p.start, p.end)).collect();
+        let settings = self.settings.given().clone();
+        Entry::Topic { topic: self.number, id: self.id, name, partitions, settings }
+    }
+}
+
+/// The broker's clock: Kafka's records carry the time of day.
+pub fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How much of the log may be dead before anything is moved.
+const MIN_DEAD: u64 = 128 << 20;
+/// How much is moved at a time: producers wait meanwhile.
+const MAX_MOVED: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {

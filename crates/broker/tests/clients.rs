@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use broker::{Broker, BrokerConfig, BrokerError};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -86,7 +88,7 @@ fn what_is_produced_is_consumed_whatever_the_codec() {
     let dir = tempfile::tempdir().expect("a directory");
     for dir in [None, Some(dir.path())] {
         let broker = start(&runtime, dir);
-        for codec in ["none", "lz4", "zstd", "gzip"] {
+        for codec in ["none", "lz4", "zstd", "gzip", "snappy"] {
             let settings = [("compression.type", codec), ("enable.idempotence", "true")];
             produce(broker.listeners()[0].address, codec, &settings, 0..500);
             assert_eq!(
@@ -142,8 +144,8 @@ fn a_restart_keeps_topics_records_and_groups() {
     assert!(made.iter().all(Result::is_ok), "{made:?}");
     let again = runtime.block_on(admin.create_topics(&topics[..1], &AdminOptions::new())).expect("an answer");
     assert_eq!(again[0].as_ref().map_err(|e| e.1), Err(RDKafkaErrorCode::TopicAlreadyExists));
-    let compact = NewTopic::new("compact", 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
-    let refused = runtime.block_on(admin.create_topics(&[compact], &AdminOptions::new())).expect("an answer");
+    let shred = NewTopic::new("shred", 1, TopicReplication::Fixed(1)).set("cleanup.policy", "shred");
+    let refused = runtime.block_on(admin.create_topics(&[shred], &AdminOptions::new())).expect("an answer");
     assert_eq!(refused[0].as_ref().map_err(|e| e.1), Err(RDKafkaErrorCode::InvalidConfig));
     produce(broker.listeners()[0].address, "gone", &[], 0..10);
     produce(broker.listeners()[0].address, "wide", &[("enable.idempotence", "true")], 0..300);
@@ -274,6 +276,239 @@ fn memory_has_a_limit() {
     producer.send(BaseRecord::<str, str>::to("t").payload(&big)).map_err(|e| e.0).expect("room");
     producer.flush(LONG).expect("an answer, and no retries");
     assert_eq!(consume(broker.listeners()[0].address, "t", 0, Offset::Beginning), expected(0..100));
+}
+
+/// A topic with these settings.
+fn create(runtime: &tokio::runtime::Runtime, address: SocketAddr, topic: &str, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = config(address, &[]).create().expect("a client");
+    let new =
+        settings.iter().fold(NewTopic::new(topic, 1, TopicReplication::Fixed(1)), |t, (k, v)| t.set(k, v));
+    let made = runtime.block_on(admin.create_topics(&[new], &AdminOptions::new())).expect("an answer");
+    assert!(made[0].is_ok(), "{made:?}");
+}
+
+/// Produces (key, value) to partition 0, one batch each; no value marks the key as deleted.
+fn produce_keyed(address: SocketAddr, topic: &str, codec: &str, records: &[(String, Option<String>)]) {
+    let settings = [("compression.type", codec), ("batch.num.messages", "50")];
+    let producer: BaseProducer = config(address, &settings).set("linger.ms", "2").create().expect("a client");
+    for (key, value) in records {
+        let mut record: BaseRecord<'_, str, str> = BaseRecord::to(topic).partition(0).key(key);
+        record.payload = value.as_deref();
+        producer.send(record).map_err(|e| e.0).expect("room");
+    }
+    producer.flush(LONG).expect("all are acknowledged");
+}
+
+/// Offset, key and value of all records of partition 0.
+fn keyed(address: SocketAddr, topic: &str) -> Vec<(i64, String, Option<String>)> {
+    let settings = [("group.id", "reader"), ("enable.partition.eof", "true"), ("check.crcs", "true")];
+    let consumer: BaseConsumer = config(address, &settings).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Beginning).expect("a place");
+    consumer.assign(&list).expect("a list");
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    let mut records = vec![];
+    loop {
+        match consumer.poll(LONG) {
+            Some(Ok(m)) => {
+                records.push((m.offset(), m.key().map(text).unwrap_or_default(), m.payload().map(text)))
+            }
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return records,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Waits until it is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !so() {
+        assert!(start.elapsed() < LONG, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn compaction_keeps_the_last_record_of_a_key_whatever_the_codec() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    for dir in [None, Some(dir.path())] {
+        let broker = start(&runtime, dir);
+        let address = broker.listeners()[0].address;
+        let mut expected = BTreeMap::new();
+        for codec in ["none", "lz4", "zstd", "gzip", "snappy"] {
+            let settings = [
+                ("cleanup.policy", "compact"),
+                ("min.cleanable.dirty.ratio", "0.01"),
+                ("delete.retention.ms", "300"),
+            ];
+            create(&runtime, address, codec, &settings);
+            let key = |n: u32| format!("key {}", n % 70);
+            let records: Vec<_> = (0..1_000).map(|n| (key(n), Some(format!("value {n}")))).collect();
+            produce_keyed(address, codec, codec, &records);
+            let gone: Vec<_> = (0..35).map(|n| (key(n), None)).collect();
+            produce_keyed(address, codec, codec, &gone);
+            // The last batch stays as it is, so that readers see where the partition ends.
+            produce_keyed(address, codec, codec, &[("end".to_string(), Some("end".to_string()))]);
+            let mut last: Vec<_> = (930..1_000)
+                .filter(|n| n % 70 >= 35)
+                .map(|n| (n, key(n as u32), Some(format!("value {n}"))))
+                .collect();
+            last.push((1_035, "end".to_string(), Some("end".to_string())));
+            expected.insert(codec, last);
+        }
+        for (codec, expected) in &expected {
+            until("deleted keys go, and all but the last of the others", || {
+                keyed(address, codec) == *expected
+            });
+        }
+        // A record without a key has no place there.
+        let producer: BaseProducer = config(address, &[]).create().expect("a client");
+        producer.send(BaseRecord::<str, str>::to("none").payload("x")).map_err(|e| e.0).expect("room");
+        producer.flush(LONG).expect("an answer, and no retries");
+        let consumer: BaseConsumer = config(address, &[("group.id", "g")]).create().expect("a client");
+        assert_eq!(consumer.fetch_watermarks("none", 0, LONG).expect("an answer"), (0, 1_036));
+        runtime.block_on(broker.shutdown());
+        if dir.is_some() {
+            let broker = start(&runtime, dir);
+            let address = broker.listeners()[0].address;
+            for (codec, expected) in &expected {
+                assert_eq!(keyed(address, codec), *expected, "{codec}");
+            }
+            let more = [("new".to_string(), Some("value".to_string()))];
+            produce_keyed(address, "lz4", "lz4", &more);
+            assert_eq!(keyed(address, "lz4").last().map(|r| r.0), Some(1_036), "offsets are not given again");
+        }
+    }
+}
+
+#[test]
+fn old_records_go_by_age_and_size_and_by_request() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    let broker = start(&runtime, Some(dir.path()));
+    let address = broker.listeners()[0].address;
+    let admin: AdminClient<DefaultClientContext> = config(address, &[]).create().expect("a client");
+    let start_of = |address, topic: &str| {
+        let consumer: BaseConsumer = config(address, &[("group.id", "g")]).create().expect("a client");
+        consumer.fetch_watermarks(topic, 0, LONG).expect("an answer")
+    };
+    // The records of this producer are from 1970.
+    create(&runtime, address, "old", &[("message.timestamp.type", "CreateTime")]);
+    produce(address, "old", &[], 0..300);
+    assert_eq!(start_of(address, "old"), (0, 300));
+    let set = AlterConfig::new(ResourceSpecifier::Topic("old")).set("retention.ms", "60000");
+    let done = runtime.block_on(admin.alter_configs(&[set], &AdminOptions::new())).expect("an answer");
+    assert!(done[0].is_ok(), "{done:?}");
+    until("old records go", || start_of(address, "old") == (300, 300));
+    create(
+        &runtime,
+        address,
+        "arrived",
+        &[("message.timestamp.type", "LogAppendTime"), ("retention.ms", "60000")],
+    );
+    produce(address, "arrived", &[], 0..300);
+    create(&runtime, address, "big", &[("retention.bytes", "20000")]);
+    let batches = [("batch.num.messages", "100")];
+    produce(address, "big", &batches, 0..2_000);
+    until("more records than are kept go", || start_of(address, "big").0 > 1_000);
+    let kept = start_of(address, "big");
+    assert!(kept.0 < 2_000 && kept.1 == 2_000, "{kept:?}");
+    assert_eq!(consume(address, "big", 0, Offset::Beginning), expected(0..2_000)[kept.0 as usize..]);
+    produce(address, "cut", &batches, 0..500);
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset("cut", 0, Offset::Offset(250)).expect("a place");
+    runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).expect("an answer");
+    assert_eq!(start_of(address, "cut"), (250, 500));
+    assert_eq!(consume(address, "cut", 0, Offset::Beginning), expected(0..500)[250..]);
+
+    let described = runtime
+        .block_on(admin.describe_configs(&[ResourceSpecifier::Topic("old")], &AdminOptions::new()))
+        .expect("an answer");
+    let described = described[0].as_ref().expect("it is there");
+    assert_eq!(described.get("retention.ms").and_then(|e| e.value.as_deref()), Some("60000"));
+    assert!(described.get("cleanup.policy").expect("known").is_default);
+    runtime.block_on(broker.shutdown());
+
+    let broker = start(&runtime, Some(dir.path()));
+    let address = broker.listeners()[0].address;
+    assert_eq!(start_of(address, "old"), (300, 300));
+    assert_eq!(start_of(address, "big").0, kept.0);
+    assert_eq!(start_of(address, "cut"), (250, 500));
+    assert_eq!(start_of(address, "arrived"), (0, 300), "these are as old as their arrival");
+    // Offsets by time count from the arrival too.
+    let consumer: BaseConsumer = config(address, &[("group.id", "g")]).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset("arrived", 0, Offset::Offset(1_600_000_000_000)).expect("a place");
+    let found = consumer.offsets_for_times(list, LONG).expect("an answer");
+    assert_eq!(found.elements()[0].offset(), Offset::Offset(0));
+}
+
+/// One topic keeps its first records for ever, another lets them go: the space comes back all the same.
+#[test]
+fn space_comes_back_though_the_oldest_records_stay() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    let size = || -> u64 {
+        let files = std::fs::read_dir(dir.path()).expect("there");
+        files.map(|f| f.expect("a file").metadata().map_or(0, |m| m.len())).sum()
+    };
+    let broker = start(&runtime, Some(dir.path()));
+    let address = broker.listeners()[0].address;
+    produce(address, "kept", &[], 0..1_000);
+    create(&runtime, address, "flood", &[("retention.bytes", "1000000")]);
+    let producer: BaseProducer = config(address, &[]).create().expect("a client");
+    let value = "x".repeat(900_000);
+    for _ in 0..300 {
+        while producer.send(BaseRecord::<str, str>::to("flood").payload(&value)).is_err() {
+            producer.poll(Duration::from_millis(10));
+        }
+    }
+    producer.flush(LONG).expect("all are acknowledged");
+    until("space comes back", || size() < 140 << 20);
+    assert_eq!(consume(address, "kept", 0, Offset::Beginning), expected(0..1_000));
+    runtime.block_on(broker.shutdown());
+    let broker = start(&runtime, Some(dir.path()));
+    assert_eq!(consume(broker.listeners()[0].address, "kept", 0, Offset::Beginning), expected(0..1_000));
+}
+
+#[test]
+fn groups_are_listed_described_and_deleted() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    let broker = start(&runtime, Some(dir.path()));
+    let address = broker.listeners()[0].address;
+    produce(address, "t", &[], 0..10);
+    let admin: AdminClient<DefaultClientContext> = config(address, &[]).create().expect("a client");
+    let settings = [("group.id", "g"), ("auto.offset.reset", "earliest"), ("client.id", "reader")];
+    let consumer: BaseConsumer = config(address, &settings).create().expect("a client");
+    consumer.subscribe(&["t"]).expect("a topic");
+    // Assignments come through polls too.
+    let m = (0..10).find_map(|_| consumer.poll(LONG)).expect("a record").expect("sound");
+    consumer.commit_message(&m, CommitMode::Sync).expect("kept");
+    let state = |address| {
+        let client: BaseConsumer = config(address, &[("group.id", "other")]).create().expect("a client");
+        let groups = client.fetch_group_list(Some("g"), LONG).expect("an answer");
+        groups.groups().iter().map(|g| (g.state().to_string(), g.members().len())).collect::<Vec<_>>()
+    };
+    assert_eq!(state(address), [("Stable".to_string(), 1)]);
+    let refused = runtime.block_on(admin.delete_groups(&["g"], &AdminOptions::new())).expect("an answer");
+    assert_eq!(refused[0].as_ref().map_err(|e| e.1), Err(RDKafkaErrorCode::NonEmptyGroup));
+    drop(m);
+    drop(consumer);
+    until("the member leaves", || state(address) == [("Empty".to_string(), 0)]);
+    let deleted = runtime.block_on(admin.delete_groups(&["g"], &AdminOptions::new())).expect("an answer");
+    assert!(deleted[0].is_ok(), "{deleted:?}");
+    let again = runtime.block_on(admin.delete_groups(&["g"], &AdminOptions::new())).expect("an answer");
+    assert_eq!(again[0].as_ref().map_err(|e| e.1), Err(RDKafkaErrorCode::GroupIdNotFound));
+    runtime.block_on(broker.shutdown());
+    let broker = start(&runtime, Some(dir.path()));
+    let consumer: BaseConsumer =
+        config(broker.listeners()[0].address, &[("group.id", "g")]).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition("t", 0);
+    let kept = consumer.committed_offsets(list, LONG).expect("an answer");
+    assert_eq!(kept.elements()[0].offset(), Offset::Invalid);
 }
 
 // ---- bytes ----

@@ -215,6 +215,74 @@ fn every_version_that_is_offered_is_answered() {
                         ask(socket, key, v, &DescribeClusterRequest::default());
                     assert_eq!(answer.brokers.len(), 1);
                 }
+                ApiKey::DeleteRecords => {
+                    let partition = delete_records_request::DeleteRecordsPartition::default().with_offset(0);
+                    let wanted = delete_records_request::DeleteRecordsTopic::default()
+                        .with_name(topic())
+                        .with_partitions(vec![partition]);
+                    let answer: DeleteRecordsResponse =
+                        ask(socket, key, v, &DeleteRecordsRequest::default().with_topics(vec![wanted]));
+                    assert_eq!(answer.topics[0].partitions[0].low_watermark, 0);
+                }
+                ApiKey::DescribeConfigs => {
+                    let wanted = describe_configs_request::DescribeConfigsResource::default()
+                        .with_resource_type(2)
+                        .with_resource_name(text("t"))
+                        .with_configuration_keys(Some(vec![text("retention.ms")]));
+                    let request = DescribeConfigsRequest::default()
+                        .with_resources(vec![wanted])
+                        .with_include_synonyms(true);
+                    let answer: DescribeConfigsResponse = ask(socket, key, v, &request);
+                    let found = &answer.results[0].configs;
+                    assert_eq!(found[0].value.as_deref(), Some("-1"));
+                    assert_eq!((found.len(), found[0].synonyms.len()), (1, 1));
+                }
+                ApiKey::AlterConfigs => {
+                    let set = alter_configs_request::AlterableConfig::default()
+                        .with_name(text("retention.bytes"))
+                        .with_value(Some(text("1000000")));
+                    let wanted = alter_configs_request::AlterConfigsResource::default()
+                        .with_resource_type(2)
+                        .with_resource_name(text("t"))
+                        .with_configs(vec![set]);
+                    let answer: AlterConfigsResponse =
+                        ask(socket, key, v, &AlterConfigsRequest::default().with_resources(vec![wanted]));
+                    assert_eq!(answer.responses[0].error_code, 0);
+                }
+                ApiKey::IncrementalAlterConfigs => {
+                    let wrong = incremental_alter_configs_request::AlterableConfig::default()
+                        .with_name(text("retention.bytes"))
+                        .with_value(Some(text("some")));
+                    let wanted = incremental_alter_configs_request::AlterConfigsResource::default()
+                        .with_resource_type(2)
+                        .with_resource_name(text("t"))
+                        .with_configs(vec![wrong]);
+                    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![wanted]);
+                    let answer: IncrementalAlterConfigsResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.responses[0].error_code, 40);
+                }
+                ApiKey::ListGroups => {
+                    let answer: ListGroupsResponse = ask(socket, key, v, &ListGroupsRequest::default());
+                    assert!(answer.groups.iter().any(|g| g.group_id.as_str() == "g"));
+                }
+                ApiKey::DescribeGroups => {
+                    let request = DescribeGroupsRequest::default()
+                        .with_groups(vec![GroupId(text("g")), GroupId(text("none"))]);
+                    let answer: DescribeGroupsResponse = ask(socket, key, v, &request);
+                    let states: Vec<_> = answer.groups.iter().map(|g| g.group_state.as_str()).collect();
+                    assert_eq!(states, ["Empty", "Dead"]);
+                }
+                ApiKey::DeleteGroups => {
+                    let request =
+                        DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text("none"))]);
+                    let answer: DeleteGroupsResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.results[0].error_code, 69);
+                }
+                ApiKey::OffsetDelete => {
+                    let request = OffsetDeleteRequest::default().with_group_id(GroupId(text("none")));
+                    let answer: OffsetDeleteResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.error_code, 69);
+                }
                 // Nobody asks here who comes; those who log in have their own tests.
                 ApiKey::SaslHandshake => {
                     let request = SaslHandshakeRequest::default().with_mechanism(text("PLAIN"));

@@ -260,6 +260,12 @@ impl SegmentLog {
         Position(self.0.state.lock().expect("nothing panics under this lock").durable)
     }
 
+    /// Where the first file ends; none: it is the one that is written to.
+    pub fn first_file_end(&self) -> Option<Position> {
+        let state = self.0.state.lock().expect("nothing panics under this lock");
+        state.segments.get(1).map(|s| Position(s.base))
+    }
+
     /// The bytes of all files.
     pub fn bytes(&self) -> u64 {
         let state = self.0.state.lock().expect("nothing panics under this lock");

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::{Place, ready};
 use crate::Shared;
 use crate::batch::{self, Header, Refused};
+use crate::codec;
 use crate::codes::{self, Code};
 use crate::conn::{Answer, Closed, Reply, reserve};
 use crate::group::text;
@@ -40,8 +41,15 @@ pub async fn begin_produce(shared: &Arc<Shared>, place: Place, request: ProduceR
         let mut partitions = vec![];
         for data in topic.partition_data {
             let bytes = data.records.unwrap_or_default();
+            let settings = shared.state().topics.get(topic.name.as_str()).map(|t| Arc::clone(&t.settings));
             // Checksums are computed here, by the connections, and not by the one writer.
             let checked = match Header::check(&bytes) {
+                Ok(_) if settings.as_ref().is_some_and(|s| bytes.len() > s.max_message_bytes) => {
+                    Err(codes::MESSAGE_TOO_LARGE)
+                }
+                Ok(header) if settings.is_some_and(|s| s.compact) && !has_keys(&header, &bytes) => {
+                    Err(codes::INVALID_RECORD)
+                }
                 Ok(header) => {
                     batches.push(Produced {
                         topic: topic.name.to_string(),
@@ -77,17 +85,22 @@ pub async fn begin_produce(shared: &Arc<Shared>, place: Place, request: ProduceR
     })
 }
 
+/// Whether all records have a key, as a compacted topic needs.
+fn has_keys(header: &Header, batch: &[u8]) -> bool {
+    let records = codec::unpack(header.attributes, &batch[batch::HEADER..]);
+    records.is_some_and(|r| batch::records(header, &r).all(|r| r.is_some_and(|r| r.key.is_some())))
+}
+
 fn produced(sent: Vec<Sent>, placed: Vec<Result<Placed, Code>>, version: i16) -> ProduceResponse {
     let mut placed = placed.into_iter();
     let responses = sent.into_iter().map(|(name, partitions)| {
         let partitions = partitions.into_iter().map(|(index, checked)| {
             let result =
                 checked.and_then(|()| placed.next().expect("the writer answers for each batch that it got"));
-            // No time of append: the producer's timestamps were kept.
             let answer = PartitionProduceResponse::default().with_index(index).with_log_append_time_ms(-1);
             match result {
-                Ok(Placed { base, start }) => {
-                    let answer = answer.with_base_offset(base);
+                Ok(Placed { base, start, time }) => {
+                    let answer = answer.with_base_offset(base).with_log_append_time_ms(time);
                     if version >= 5 { answer.with_log_start_offset(start) } else { answer }
                 }
                 Err(code) => {
@@ -108,6 +121,7 @@ fn why(code: Code) -> Option<&'static str> {
     Some(match code {
         codes::INVALID_REQUEST => "the embedded broker has no transactions",
         codes::CORRUPT_MESSAGE => "not one record batch of format 2 with a fitting checksum",
+        codes::INVALID_RECORD => "a record of a compacted topic must have a key",
         codes::POLICY_VIOLATION => "the embedded broker keeps topics in memory, and its limit is reached",
         codes::STORAGE_ERROR => "the embedded broker could not write its log",
         _ => return None,
@@ -132,44 +146,54 @@ pub async fn fetch(
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(MAX_WAIT);
     let until = tokio::time::Instant::now() + wait;
     let enough = usize::try_from(request.min_bytes).unwrap_or(0);
-    let found = loop {
-        let appended = shared.appended.notified();
-        tokio::pin!(appended);
-        // Listen before looking, else what is appended in between costs the whole wait.
-        appended.as_mut().enable();
-        let found = look(shared, &request, place.version);
-        if found.failed
-            || found.bytes >= enough
-            || tokio::time::timeout_at(until, appended).await.is_err()
-            || shared.failed.load(std::sync::atomic::Ordering::Relaxed)
-        {
-            break found;
-        }
-    };
-    let permit = reserve(&shared.outgoing, 2 * found.bytes).await;
-    let log = shared.log.clone();
-    let on_disk = |pieces: &[Piece]| pieces.iter().any(|p| matches!(p, Piece::There(..)));
-    let must_read = found.topics.iter().flat_map(|(_, ps)| ps).any(|(_, pieces)| on_disk(pieces));
-    let read = move || {
-        let topics = found.topics.into_iter().map(|(name, partitions)| {
-            let partitions = partitions.into_iter().map(|(data, pieces)| {
-                match gather(pieces, log.as_ref()) {
-                    // Never null: librdkafka takes that for an error.
-                    Ok(records) => data.with_records(Some(records)),
-                    Err(code) => data.with_error_code(code).with_records(Some(Bytes::new())),
-                }
+    loop {
+        let found = loop {
+            let appended = shared.appended.notified();
+            tokio::pin!(appended);
+            // Listen before looking, else what is appended in between costs the whole wait.
+            appended.as_mut().enable();
+            let found = look(shared, &request, place.version);
+            if found.failed
+                || found.bytes >= enough
+                || tokio::time::timeout_at(until, appended).await.is_err()
+                || shared.failed.load(std::sync::atomic::Ordering::Relaxed)
+            {
+                break found;
+            }
+        };
+        let permit = reserve(&shared.outgoing, 2 * found.bytes).await;
+        let (version, log) = (shared.state().version, shared.log.clone());
+        let on_disk = |pieces: &[Piece]| pieces.iter().any(|p| matches!(p, Piece::There(..)));
+        let must_read = found.topics.iter().flat_map(|(_, ps)| ps).any(|(_, pieces)| on_disk(pieces));
+        let read = move || {
+            let mut lost = false;
+            let topics = found.topics.into_iter().map(|(name, partitions)| {
+                let partitions = partitions.into_iter().map(|(data, pieces)| {
+                    match gather(pieces, log.as_ref()) {
+                        // Never null: librdkafka takes that for an error.
+                        Ok(records) => data.with_records(Some(records)),
+                        Err(code) => {
+                            lost = true;
+                            data.with_error_code(code).with_records(Some(Bytes::new()))
+                        }
+                    }
+                });
+                FetchableTopicResponse::default().with_topic(name).with_partitions(partitions.collect())
             });
-            FetchableTopicResponse::default().with_topic(name).with_partitions(partitions.collect())
-        });
-        // Session 0: no incremental fetches, the client names all its partitions each time.
-        FetchResponse::default().with_session_id(0).with_responses(topics.collect())
-    };
-    let answer = if must_read {
-        tokio::task::spawn_blocking(move || place.answer(&read())).await.map_err(|_| Closed::Stopping)?
-    } else {
-        place.answer(&read())
-    };
-    Ok(answer?.map(|reply| Reply { _permit: permit, ..reply }))
+            // Session 0: no incremental fetches, the client names all its partitions each time.
+            let answer = FetchResponse::default().with_session_id(0).with_responses(topics.collect());
+            (place.answer(&answer), lost)
+        };
+        let (answer, lost) = match must_read {
+            true => tokio::task::spawn_blocking(read).await.map_err(|_| Closed::Stopping)?,
+            false => read(),
+        };
+        // What was looked up may have been moved or let go before it was read.
+        if lost && shared.state().version != version {
+            continue;
+        }
+        return Ok(answer?.map(|reply| Reply { _permit: permit, ..reply }));
+    }
 }
 
 fn look(shared: &Shared, request: &FetchRequest, version: i16) -> Found {
@@ -252,13 +276,14 @@ async fn offset(
 ) -> Result<(i64, i64), Code> {
     const LATEST: i64 = -1;
     const EARLIEST: i64 = -2;
+    const EARLIEST_HERE: i64 = -4;
     const NEWEST: i64 = -3;
     let (at, piece) = {
         let state = shared.state();
         let found = state.partition(topic, partition).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         match timestamp {
             LATEST => return Ok((-1, found.end)),
-            EARLIEST => return Ok((-1, found.start)),
+            EARLIEST | EARLIEST_HERE => return Ok((-1, found.start)),
             NEWEST => match found.newest() {
                 Some(newest) => newest,
                 None => return Ok((-1, -1)),

@@ -2,21 +2,30 @@
 
 use std::collections::BTreeMap;
 
+use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
+use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
+use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, LeaveGroupRequest,
-    LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest, HeartbeatResponse,
+    LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
     TopicName,
 };
+use kafka_protocol::protocol::StrBytes;
 use tokio::sync::oneshot;
 
 use super::NODE;
@@ -177,4 +186,93 @@ pub fn committed(shared: &Shared, request: OffsetFetchRequest, version: i16) -> 
         OffsetFetchResponseGroup::default().with_group_id(asked.group_id).with_topics(topics.collect())
     });
     OffsetFetchResponse::default().with_groups(groups.collect())
+}
+
+/// The kind of groups that nobody is in now; only consumers commit offsets here.
+const CONSUMER: &str = "consumer";
+
+pub fn list(shared: &Shared, request: ListGroupsRequest, version: i16) -> ListGroupsResponse {
+    let mut all = shared.groups.list();
+    for group in shared.state().committed.keys() {
+        all.entry(group.clone()).or_insert_with(|| (text(CONSUMER), "Empty"));
+    }
+    let same = |wanted: &[StrBytes], name: &str| {
+        wanted.is_empty() || wanted.iter().any(|w| w.eq_ignore_ascii_case(name))
+    };
+    let (states, types) = (&request.states_filter, &request.types_filter);
+    let wanted = all.into_iter().filter(|(_, (_, state))| same(states, state) && same(types, "classic"));
+    let groups = wanted.map(|(name, (kind, state))| {
+        let listed = ListedGroup::default().with_group_id(GroupId(text(&name))).with_protocol_type(kind);
+        let listed = if version >= 4 { listed.with_group_state(text(state)) } else { listed };
+        if version >= 5 { listed.with_group_type(text("classic")) } else { listed }
+    });
+    ListGroupsResponse::default().with_groups(groups.collect())
+}
+
+pub fn describe(shared: &Shared, request: DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
+    let groups = request.groups.into_iter().map(|id| {
+        shared.groups.describe(&id, version).unwrap_or_else(|| {
+            let known = shared.state().committed.contains_key(id.as_str());
+            let (state, kind) = if known { ("Empty", CONSUMER) } else { ("Dead", "") };
+            DescribedGroup::default()
+                .with_group_id(id)
+                .with_group_state(text(state))
+                .with_protocol_type(text(kind))
+        })
+    });
+    DescribeGroupsResponse::default().with_groups(groups.collect())
+}
+
+async fn forget(shared: &Shared, group: &str, offsets: Vec<(String, i32)>) -> Vec<Result<(), i16>> {
+    let n = offsets.len();
+    let (reply, done) = oneshot::channel();
+    let failed = || vec![Err(codes::STORAGE_ERROR); n];
+    match shared.job(Job::Forget { group: group.to_string(), offsets, reply }).await {
+        true => done.await.unwrap_or_else(|_| failed()),
+        false => failed(),
+    }
+}
+
+pub async fn delete(shared: &Shared, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+    let mut results = vec![];
+    for id in request.groups_names {
+        let offsets: Option<Vec<_>> =
+            shared.state().committed.get(id.as_str()).map(|c| c.keys().cloned().collect());
+        let code = match offsets {
+            _ if shared.groups.is_active(&id) => codes::NON_EMPTY_GROUP,
+            None => codes::GROUP_ID_NOT_FOUND,
+            Some(offsets) => {
+                let done = forget(shared, &id, offsets).await;
+                done.into_iter().find_map(Result::err).unwrap_or(codes::NONE)
+            }
+        };
+        results.push(DeletableGroupResult::default().with_group_id(id).with_error_code(code));
+    }
+    DeleteGroupsResponse::default().with_results(results)
+}
+
+pub async fn delete_offsets(shared: &Shared, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+    let group = request.group_id.to_string();
+    if !shared.groups.is_active(&group) && !shared.state().committed.contains_key(&group) {
+        return OffsetDeleteResponse::default().with_error_code(codes::GROUP_ID_NOT_FOUND);
+    }
+    let mut topics = vec![];
+    for topic in request.topics {
+        let wanted: Vec<i32> = topic.partitions.iter().map(|p| p.partition_index).collect();
+        let done = match shared.groups.is_active(&group) {
+            true => vec![Err(codes::GROUP_SUBSCRIBED_TO_TOPIC); wanted.len()],
+            false => {
+                let offsets = wanted.iter().map(|p| (topic.name.to_string(), *p)).collect();
+                forget(shared, &group, offsets).await
+            }
+        };
+        let partitions = wanted.into_iter().zip(done).map(|(index, done)| {
+            OffsetDeleteResponsePartition::default()
+                .with_partition_index(index)
+                .with_error_code(done.err().unwrap_or(codes::NONE))
+        });
+        let answer = OffsetDeleteResponseTopic::default().with_name(topic.name);
+        topics.push(answer.with_partitions(partitions.collect()));
+    }
+    OffsetDeleteResponse::default().with_topics(topics)
 }

@@ -1,6 +1,7 @@
 //! Requests to answers: one function a request.
 
 mod auth;
+mod configs;
 mod data;
 mod groups;
 mod topics;
@@ -20,6 +21,7 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use crate::Shared;
 use crate::codes::{self, Code};
 use crate::conn::{Answer, Client, Closed, Reply, head};
+use crate::group::Who;
 use crate::sasl::Login;
 use crate::schema::{self, APIS};
 
@@ -52,7 +54,6 @@ pub async fn begin(shared: &Arc<Shared>, client: &mut Client, mut frame: Bytes) 
         return Ok(ready(place.answer(&versions(codes::UNSUPPORTED_VERSION))));
     }
     let header = decode::<RequestHeader>(&mut frame, api.key.request_header_version(version))?;
-    drop(header);
     if !api.fits(version, &frame) {
         return Err(Closed::Garbage(format!("{:?} version {version} is malformed", api.key)));
     }
@@ -85,7 +86,7 @@ pub async fn begin(shared: &Arc<Shared>, client: &mut Client, mut frame: Bytes) 
         }
         ApiKey::CreateTopics => {
             let request = request!();
-            Box::pin(async move { place.answer(&topics::create(&shared, request).await) })
+            Box::pin(async move { place.answer(&topics::create(&shared, request, version).await) })
         }
         ApiKey::DeleteTopics => {
             let request = request!();
@@ -95,11 +96,35 @@ pub async fn begin(shared: &Arc<Shared>, client: &mut Client, mut frame: Bytes) 
             let request = request!();
             Box::pin(async move { place.answer(&topics::grow(&shared, request).await) })
         }
+        ApiKey::DeleteRecords => {
+            let request = request!();
+            Box::pin(async move { place.answer(&topics::delete_records(&shared, request).await) })
+        }
+        ApiKey::DescribeConfigs => ready(place.answer(&configs::describe(&shared, request!(), version))),
+        ApiKey::AlterConfigs => {
+            let request = request!();
+            Box::pin(async move { place.answer(&configs::alter(&shared, request).await) })
+        }
+        ApiKey::IncrementalAlterConfigs => {
+            let request = request!();
+            Box::pin(async move { place.answer(&configs::incremental(&shared, request).await) })
+        }
+        ApiKey::ListGroups => ready(place.answer(&groups::list(&shared, request!(), version))),
+        ApiKey::DescribeGroups => ready(place.answer(&groups::describe(&shared, request!(), version))),
+        ApiKey::DeleteGroups => {
+            let request = request!();
+            Box::pin(async move { place.answer(&groups::delete(&shared, request).await) })
+        }
+        ApiKey::OffsetDelete => {
+            let request = request!();
+            Box::pin(async move { place.answer(&groups::delete_offsets(&shared, request).await) })
+        }
         ApiKey::DescribeCluster => ready(place.answer(&topics::cluster(at))),
         ApiKey::FindCoordinator => ready(place.answer(&groups::coordinator(at, request!(), version))),
         ApiKey::JoinGroup => {
             let request = request!();
-            Box::pin(async move { place.answer(&shared.groups.join(request, version).await) })
+            let who = Who { client: header.client_id.unwrap_or_default(), host: client.host.clone() };
+            Box::pin(async move { place.answer(&shared.groups.join(request, version, who).await) })
         }
         ApiKey::SyncGroup => {
             let request = request!();

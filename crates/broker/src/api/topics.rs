@@ -2,7 +2,10 @@
 
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use kafka_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
+};
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::metadata_response::{
@@ -10,8 +13,8 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
-    DeleteTopicsRequest, DeleteTopicsResponse, DescribeClusterResponse, MetadataRequest, MetadataResponse,
-    TopicName,
+    DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    DescribeClusterResponse, MetadataRequest, MetadataResponse, TopicName,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -21,6 +24,7 @@ use crate::Shared;
 use crate::codes::{self, Code};
 use crate::group::text;
 use crate::listener::Advertised;
+use crate::settings::{Described, Settings};
 use crate::writer::{Job, MAX_PARTITIONS};
 
 /// Whether Kafka allows the name.
@@ -28,22 +32,6 @@ pub fn valid_name(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     (1..=249).contains(&name.len()) && name.chars().all(valid) && name != "." && name != ".."
 }
-
-/// Settings of topics that are true of every topic here, or change nothing that a client could see.
-const SETTINGS: [(&str, Option<&str>); 12] = [
-    ("cleanup.policy", Some("delete")),
-    ("compression.type", Some("producer")),
-    ("flush.messages", None),
-    ("flush.ms", None),
-    ("max.message.bytes", None),
-    ("message.timestamp.type", Some("CreateTime")),
-    ("min.insync.replicas", Some("1")),
-    ("retention.bytes", Some("-1")),
-    ("retention.ms", Some("-1")),
-    ("segment.bytes", None),
-    ("segment.ms", None),
-    ("unclean.leader.election.enable", None),
-];
 
 pub async fn metadata(
     shared: &Shared,
@@ -61,7 +49,7 @@ pub async fn metadata(
     for name in names.iter().filter_map(|(name, _)| name.as_ref()) {
         if may_create && valid_name(name) && !shared.state().topics.contains_key(name) {
             // Somebody else may have been faster: it is there then.
-            let _ = make(shared, name.clone(), shared.default_partitions).await;
+            let _ = make(shared, name.clone(), shared.default_partitions, Settings::default()).await;
         }
     }
     let state = shared.state();
@@ -104,15 +92,15 @@ fn all(shared: &Shared) -> Vec<(Option<String>, Uuid)> {
 }
 
 /// Makes a topic.
-async fn make(shared: &Shared, name: String, partitions: i32) -> Result<Uuid, Code> {
+async fn make(shared: &Shared, name: String, partitions: i32, settings: Settings) -> Result<Uuid, Code> {
     let (reply, made) = oneshot::channel();
-    if !shared.job(Job::Create { name, partitions, reply }).await {
+    if !shared.job(Job::Create { name, partitions, settings, reply }).await {
         return Err(codes::STORAGE_ERROR);
     }
     made.await.unwrap_or(Err(codes::STORAGE_ERROR))
 }
 
-pub async fn create(shared: &Shared, request: CreateTopicsRequest) -> CreateTopicsResponse {
+pub async fn create(shared: &Shared, request: CreateTopicsRequest, version: i16) -> CreateTopicsResponse {
     let mut results = vec![];
     for topic in request.topics {
         let partitions = match (topic.assignments.len(), topic.num_partitions) {
@@ -126,27 +114,43 @@ pub async fn create(shared: &Shared, request: CreateTopicsRequest) -> CreateTopi
             .with_replication_factor(1);
         let name = topic.name.to_string();
         let checked =
-            check(&topic, partitions).and_then(|()| match shared.state().topics.contains_key(&name) {
-                true => Err((codes::TOPIC_ALREADY_EXISTS, format!("topic '{name}' already exists"))),
-                false => Ok(()),
+            check(&topic, partitions).and_then(|settings| match shared.state().topics.contains_key(&name) {
+                true => Err((codes::TOPIC_ALREADY_EXISTS, format!("Topic '{name}' already exists."))),
+                false => Ok(settings),
             });
+        let mut described = None;
         let made = match checked {
-            Ok(()) if request.validate_only => Ok(Uuid::nil()),
-            Ok(()) => make(shared, name, partitions)
-                .await
-                .map_err(|code| (code, "the embedded broker could not make the topic".into())),
+            Ok(settings) => {
+                described = (version >= 5).then(|| all_settings(&settings));
+                match request.validate_only {
+                    true => Ok(Uuid::nil()),
+                    false => make(shared, name, partitions, settings)
+                        .await
+                        .map_err(|code| (code, "the embedded broker could not make the topic".into())),
+                }
+            }
             Err(e) => Err(e),
         };
         results.push(match made {
-            Ok(id) => result.with_topic_id(id),
+            Ok(id) => result.with_topic_id(id).with_configs(described.or(Some(vec![]))),
             Err((code, why)) => result.with_error_code(code).with_error_message(Some(text(&why))),
         });
     }
     CreateTopicsResponse::default().with_topics(results)
 }
 
+fn all_settings(settings: &Settings) -> Vec<CreatableTopicConfigs> {
+    let one = |d: Described| {
+        CreatableTopicConfigs::default()
+            .with_name(text(d.name))
+            .with_value(Some(text(d.value)))
+            .with_config_source(if d.given { 1 } else { 5 })
+    };
+    settings.all().map(one).collect()
+}
+
 /// Refuses by name what a topic here cannot be.
-fn check(topic: &CreatableTopic, partitions: i32) -> Result<(), (Code, String)> {
+fn check(topic: &CreatableTopic, partitions: i32) -> Result<Settings, (Code, String)> {
     if !valid_name(&topic.name) {
         return Err((
             codes::INVALID_TOPIC,
@@ -160,20 +164,32 @@ fn check(topic: &CreatableTopic, partitions: i32) -> Result<(), (Code, String)> 
     if topic.replication_factor > 1 || replicas > 1 {
         return Err((codes::INVALID_REPLICATION_FACTOR, "the embedded broker is one node".into()));
     }
-    for config in &topic.configs {
-        let known = SETTINGS.iter().find(|(name, _)| *name == config.name.as_str());
-        let value = config.value.as_deref().unwrap_or("");
-        match known {
-            Some((_, None)) => {}
-            Some((_, Some(only))) if value == *only => {}
-            _ => {
-                let why =
-                    format!("{} = {value} is not supported by the embedded broker", config.name.as_str());
-                return Err((codes::INVALID_CONFIG, why));
-            }
+    let given =
+        topic.configs.iter().filter_map(|c| Some((c.name.to_string(), c.value.as_ref()?.to_string())));
+    Settings::new(given.collect()).map_err(|why| (codes::INVALID_CONFIG, why))
+}
+
+pub async fn delete_records(shared: &Shared, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let mut topics = vec![];
+    for topic in request.topics {
+        let mut partitions = vec![];
+        for wanted in topic.partitions {
+            let (reply, done) = oneshot::channel();
+            let (partition, offset) = (wanted.partition_index, wanted.offset);
+            let job = Job::Begin { topic: topic.name.to_string(), partition, offset, reply };
+            let begun = match shared.job(job).await {
+                true => done.await.unwrap_or(Err(codes::STORAGE_ERROR)),
+                false => Err(codes::STORAGE_ERROR),
+            };
+            let answer = DeleteRecordsPartitionResult::default().with_partition_index(partition);
+            partitions.push(match begun {
+                Ok(offset) => answer.with_low_watermark(offset),
+                Err(code) => answer.with_low_watermark(-1).with_error_code(code),
+            });
         }
+        topics.push(DeleteRecordsTopicResult::default().with_name(topic.name).with_partitions(partitions));
     }
-    Ok(())
+    DeleteRecordsResponse::default().with_topics(topics)
 }
 
 pub async fn delete(shared: &Shared, request: DeleteTopicsRequest, version: i16) -> DeleteTopicsResponse {
