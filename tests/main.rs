@@ -10,6 +10,7 @@
 //! | `house` | the rules of the repository itself |
 //! | `kafka` | a real Apache Kafka over SASL_SSL |
 //! | `protocol` | the Postgres protocol, its misuse, clients |
+//! | `webhook` | what is posted: bodies, headers, checks, limits, kill −9 |
 //! | `w1` | the six views of the speed workload against a plain computation |
 
 mod support;
@@ -22,3 +23,4 @@ mod house;
 mod kafka;
 mod protocol;
 mod w1;
+mod webhook;

@@ -65,6 +65,13 @@ impl Server {
         *self = Server::start(&arguments);
     }
 
+    /// Posts over a connection of its own; status and body of the answer.
+    pub fn post(&self, path: &str, headers: &str, body: &[u8]) -> (u16, String) {
+        let answer = Http::connect(&self.http).and_then(|mut http| http.request("POST", path, headers, body));
+        let (status, _, body) = answer.unwrap_or_else(|e| panic!("POST {path}: {e}"));
+        (status, body)
+    }
+
     /// A connection.
     pub fn client(&self) -> Client {
         let (host, port) = self.sql.rsplit_once(':').expect("host:port");
@@ -114,6 +121,57 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A connection over HTTP.
+pub struct Http(std::net::TcpStream);
+
+impl Http {
+    /// Connects.
+    pub fn connect(address: &str) -> std::io::Result<Http> {
+        let stream = std::net::TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Http(stream))
+    }
+
+    /// Sends a request; `headers` are whole lines. Status, head and body of the answer.
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> std::io::Result<(u16, String, String)> {
+        use std::io::{Error, Read, Write};
+        let length = body.len();
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n")
+                .into_bytes();
+        request.extend_from_slice(body);
+        self.0.write_all(&request)?;
+        let mut got = vec![];
+        let head = loop {
+            if let Some(end) = got.windows(4).position(|w| w == b"\r\n\r\n") {
+                break end + 4;
+            }
+            let mut part = [0; 4096];
+            match self.0.read(&mut part)? {
+                0 => return Err(Error::other("the connection was closed")),
+                n => got.extend_from_slice(&part[..n]),
+            }
+        };
+        let text = text(&got[..head]);
+        let length = |line: &str| line.to_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok();
+        let length = text.lines().find_map(length).unwrap_or(0);
+        let mut body = got[head..].to_vec();
+        let have = body.len().min(length);
+        body.resize(length, 0);
+        self.0.read_exact(&mut body[have..])?;
+        let status = text.split(' ').nth(1).and_then(|s| s.parse().ok());
+        let status = status.ok_or_else(|| Error::other(format!("not HTTP: {text}")))?;
+        Ok((status, text, String::from_utf8_lossy(&body).into_owned()))
     }
 }
 

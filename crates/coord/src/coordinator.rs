@@ -96,6 +96,8 @@ pub(crate) struct Shared {
     pub offline: bool,
     /// Locks of tables for `UPDATE` and `DELETE`.
     pub table_locks: std::sync::Mutex<HashMap<GlobalId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Sources that are pushed to.
+    pub push: crate::push::Push,
 }
 
 /// The way to the loop; cheap to clone.
@@ -159,6 +161,7 @@ impl Coordinator {
             clock: clock.clone(),
             offline: config.offline,
             table_locks: Default::default(),
+            push: Default::default(),
         });
         let handle = Handle { commands: commands.clone(), shared: shared.clone() };
         let (ready, started) = std::sync::mpsc::channel();
@@ -270,8 +273,8 @@ impl Pending {
 pub(crate) enum Acknowledge {
     Write(oneshot::Sender<Result<Timestamp, SqlError>>),
     Ddl(oneshot::Sender<Result<Option<Vec<SqlError>>, SqlError>>, Vec<SqlError>),
-    /// A source's offsets.
-    Progress(GlobalId, Vec<(i32, i64)>, u64, u64),
+    /// A source's offsets, and who waits for them.
+    Progress(GlobalId, Vec<(i32, i64)>, u64, u64, Option<source::Durable>),
     /// A source has come to its end.
     Finished(GlobalId),
 }
@@ -341,7 +344,7 @@ pub(crate) struct State {
     journal: Journal,
     pub(crate) dataflows: Arc<Dataflows>,
     commands: Sender<Command>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     credits: Arc<Credits>,
     oracle: Oracle,
     pub(crate) catalog: CatalogState,
@@ -624,11 +627,13 @@ impl State {
                 let progress = self.pending.progress.entry(number).or_default();
                 progress.extend(batch.progress.iter().copied());
                 self.pending.bytes += batch.bytes;
+                self.pending.urgent |= batch.durable.is_some();
                 self.pending.acknowledge.push(Acknowledge::Progress(
                     id,
                     batch.progress,
                     batch.block.len() as u64,
                     batch.bytes as u64,
+                    batch.durable,
                 ));
                 if !batch.block.is_empty() {
                     self.pending.blocks.push((raw, Arc::new(batch.block)));
@@ -701,11 +706,18 @@ impl State {
                         status.since = now;
                     }
                 }
-                Acknowledge::Progress(id, progress, messages, bytes) => {
+                Acknowledge::Progress(id, progress, messages, bytes, durable) => {
+                    // It was acknowledged to somebody: who reads now sees it.
+                    if durable.is_some() {
+                        self.last_acknowledged = self.last_acknowledged.max(time);
+                    }
                     if let Some(status) = self.statuses.get_mut(&id) {
                         status.messages_received += messages;
                         status.bytes_received += bytes;
                         status.committed.extend(progress);
+                    }
+                    if let Some(durable) = durable {
+                        durable.call();
                     }
                 }
             }
@@ -878,6 +890,7 @@ impl State {
             now: self.clock.now(),
             statuses: &self.statuses,
             frontiers: &frontiers,
+            push: &self.shared.push,
         };
         read::fill_built_in(relation, &state);
     }
@@ -1149,6 +1162,7 @@ impl State {
     fn shutdown(&mut self, queue: &Receiver<Command>) {
         self.credits.close();
         self.readers.clear();
+        self.shared.push.close_all();
         if !self.pending.is_empty() && self.journal.full().is_none() {
             self.tick();
         }

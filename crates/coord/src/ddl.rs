@@ -43,7 +43,7 @@ impl State {
                 };
                 let record = self.add(*plan, record, None)?;
                 self.persist(&record);
-                Ok(vec![])
+                Ok(self.url_notice(&record).into_iter().collect())
             }
             Ddl::CreateSchema { database, schema } => {
                 let key = format!("schema/{database}/{schema}");
@@ -68,8 +68,9 @@ impl State {
                     .push((format!("secret/{number:012}"), Some(catalog::encode_secret(&value))));
                 self.catalog.secrets.insert(id, value);
                 self.catalog.version += 1;
-                // Running readers take the new value up at once.
-                let sources: Vec<GlobalId> = self.readers.keys().copied().collect();
+                // Running readers take the new value up at once. What is pushed to asks for it with each request.
+                let pushed = |id: &GlobalId| matches!(self.catalog.sources[id].from, SourceFrom::Webhook(_));
+                let sources: Vec<GlobalId> = self.readers.keys().copied().filter(|id| !pushed(id)).collect();
                 for source in sources {
                     self.readers.remove(&source);
                     let stored = self.statuses.get(&source).map(|s| s.committed.clone()).unwrap_or_default();
@@ -95,6 +96,14 @@ impl State {
                 Ok(vec![])
             }
         }
+    }
+
+    /// Where requests to a new webhook go.
+    fn url_notice(&self, record: &Record) -> Option<SqlError> {
+        let source = self.catalog.sources.get(&GlobalId::User(record.id))?;
+        let SourceFrom::Webhook(_) = source.from else { return None };
+        let url = self.shared.push.url(&record.object_name());
+        Some(SqlError::new(repr::SqlState::new("00000"), format!("URL to POST data is '{url}'")))
     }
 
     fn persist(&mut self, record: &Record) {
@@ -308,6 +317,7 @@ impl State {
                 ItemKind::Secret => self.pending.catalog.push((format!("secret/{number:012}"), None)),
                 ItemKind::Source => {
                     self.readers.remove(id);
+                    self.shared.push.close(*id);
                     self.statuses.remove(id);
                     self.catalog.remove(introspection::progress_id(number));
                     self.pending.drop_progress.push(number);
@@ -367,6 +377,7 @@ impl State {
             SourceFrom::GeneratorSegment { seed, rate, events } => {
                 source::SourceConfig::Segment(source::SegmentGenerator { seed, rate, events })
             }
+            SourceFrom::Webhook(_) => source::SourceConfig::Push(self.shared.push.open(id)),
             SourceFrom::GeneratorCounter { interval, max_cardinality: _ } => {
                 source::SourceConfig::Counter(source::CounterGenerator { interval })
             }

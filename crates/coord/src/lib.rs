@@ -21,6 +21,7 @@ pub mod introspection;
 mod journal;
 pub mod oracle;
 pub mod planner;
+pub mod push;
 pub mod read;
 pub mod session;
 mod subscribe;

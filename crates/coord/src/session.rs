@@ -1064,7 +1064,9 @@ impl Session {
                     format!("could not open file \"{path}\": {e}"),
                 )),
             },
-            SourceFrom::GeneratorSegment { .. } | SourceFrom::GeneratorCounter { .. } => Ok(BTreeMap::new()),
+            SourceFrom::GeneratorSegment { .. }
+            | SourceFrom::GeneratorCounter { .. }
+            | SourceFrom::Webhook(_) => Ok(BTreeMap::new()),
         }
     }
 

@@ -17,11 +17,13 @@
 //! | [`kafka`] | librdkafka's consumer, checks of connections and topics |
 //! | [`file`](mod@file) | files of lines, compressed or growing |
 //! | [`generator`] | seeded Segment traffic, a counter |
+//! | [`push`] | records that others push over HTTP |
 
 pub mod error;
 pub mod file;
 pub mod generator;
 pub mod kafka;
+pub mod push;
 pub mod reader;
 pub mod record;
 
@@ -33,7 +35,8 @@ pub use generator::{CounterGenerator, SegmentGenerator};
 pub use kafka::{
     KafkaConnection, KafkaSource, Secret, StartPosition, resolve_start, validate_connection, validate_topic,
 };
-pub use reader::{Batch, Emit, Event, Output, Reader, ReaderHandle, State, Status, start_reader};
+pub use push::{PushSender, PushSource, Pushed, PushedRecord, push_channel};
+pub use reader::{Batch, Durable, Emit, Event, Output, Reader, ReaderHandle, State, Status, start_reader};
 pub use record::{RecordBatch, RecordRef, raw_desc};
 
 /// Where a source's records come from.
@@ -48,6 +51,8 @@ pub enum SourceConfig {
     Segment(SegmentGenerator),
     /// 1, 2, 3 …
     Counter(CounterGenerator),
+    /// What others push.
+    Push(PushSource),
 }
 
 /// Starts a reader after what is stored of its source: `from` holds the next offset of each partition. Partitions that
@@ -58,6 +63,7 @@ pub fn start(config: SourceConfig, from: BTreeMap<i32, i64>, emit: Emit) -> Read
         SourceConfig::File(config) => Box::new(file::FileReader::new(config, first(&from))),
         SourceConfig::Segment(config) => Box::new(generator::SegmentReader::new(config, first(&from))),
         SourceConfig::Counter(config) => Box::new(generator::CounterReader::new(config, first(&from))),
+        SourceConfig::Push(config) => Box::new(push::PushReader::new(config, first(&from))),
     };
     start_reader(reader, emit)
 }

@@ -30,6 +30,29 @@ pub struct Batch {
     pub progress: Vec<(i32, i64)>,
     /// The memory that the rows take.
     pub bytes: usize,
+    /// Somebody waits until it is durable.
+    pub durable: Option<Durable>,
+}
+
+/// What happens once something is durable; dropped if it never will be.
+pub struct Durable(Box<dyn FnOnce() + Send>);
+
+impl Durable {
+    /// Calls this.
+    pub fn new(f: impl FnOnce() + Send + 'static) -> Durable {
+        Durable(Box::new(f))
+    }
+
+    /// It is durable.
+    pub fn call(self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Durable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Durable(…)")
+    }
 }
 
 /// How a reader is.

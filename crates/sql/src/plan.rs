@@ -465,6 +465,8 @@ pub enum SourceFrom {
         /// How often new partitions are looked for.
         metadata_refresh: Option<Duration>,
     },
+    /// What others post.
+    Webhook(std::sync::Arc<WebhookPlan>),
     /// A file of lines.
     File {
         /// Where.
@@ -489,6 +491,86 @@ pub enum SourceFrom {
         interval: Duration,
         /// How many at most are there; older ones go.
         max_cardinality: Option<u64>,
+    },
+}
+
+/// A webhook: how requests become records, and which are taken.
+#[derive(Clone, Debug)]
+pub struct WebhookPlan {
+    /// What a body holds.
+    pub format: BodyFormat,
+    /// The headers of the `headers` column.
+    pub headers: HeaderFilter,
+    /// The headers with columns of their own, in lower case.
+    pub mapped: Vec<String>,
+    /// What a request must fulfil.
+    pub check: Option<Check>,
+}
+
+/// What a body holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFormat {
+    /// A text.
+    Text,
+    /// JSON documents, one record each.
+    Json {
+        /// Whether each element of an array is a record.
+        array: bool,
+    },
+    /// Bytes.
+    Bytes,
+}
+
+/// Which headers are kept. Names are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderFilter {
+    /// None; there is no column for them.
+    None,
+    /// These.
+    Only(Vec<String>),
+    /// All but these.
+    Except(Vec<String>),
+}
+
+impl HeaderFilter {
+    /// Whether a header is kept.
+    pub fn admits(&self, name: &str) -> bool {
+        match self {
+            HeaderFilter::None => false,
+            HeaderFilter::Only(names) => names.iter().any(|n| n == name),
+            HeaderFilter::Except(names) => names.iter().all(|n| n != name),
+        }
+    }
+}
+
+/// The condition of a webhook, over one row.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The columns of the row.
+    pub inputs: Vec<CheckInput>,
+    /// Whether the request is taken; may ask for `now()`.
+    pub condition: ScalarExpr,
+}
+
+/// A column of the row that a webhook's condition is over.
+#[derive(Clone, Copy, Debug)]
+pub enum CheckInput {
+    /// The body as it came, as text or bytes.
+    Body {
+        /// As bytes.
+        bytes: bool,
+    },
+    /// All headers, names in lower case.
+    Headers {
+        /// Values as bytes.
+        bytes: bool,
+    },
+    /// A secret.
+    Secret {
+        /// Which.
+        id: GlobalId,
+        /// As bytes.
+        bytes: bool,
     },
 }
 

@@ -62,6 +62,8 @@ pub struct State<'a> {
     pub statuses: &'a BTreeMap<GlobalId, SourceStatus>,
     /// Per object with a frontier: complete before this time, and whether it has caught up once.
     pub frontiers: &'a BTreeMap<GlobalId, (Timestamp, bool)>,
+    /// Sources that are pushed to.
+    pub push: &'a crate::push::Push,
 }
 
 /// A built-in relation.

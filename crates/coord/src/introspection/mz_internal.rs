@@ -155,7 +155,20 @@ pub(super) fn relations() -> Vec<Builtin> {
             |_| vec![Row::pack([Datum::Text(CLUSTER_ID)])],
         ),
         none("mz_pending_cluster_replicas", "id text"),
-        none("mz_webhook_sources", "id text, name text, url text"),
+        mz("mz_webhook_sources", "id text, name text, url text", |s| {
+            let row = |(item, source): (&CatalogItem, &SourceItem)| {
+                let SourceFrom::Webhook(_) = source.from else { return None };
+                let (id, url) = (item.id.to_string(), s.push.url(&item.name));
+                Some(Row::pack([Datum::Text(&id), Datum::Text(&item.name.item), Datum::Text(&url)]))
+            };
+            sources(s).filter_map(row).collect()
+        }),
+        mz(
+            "mz_refused_requests",
+            "occurred_at timestamptz, source_id text, source_name text, status int4, reason text, headers jsonb, \
+             body bytea",
+            refused_requests,
+        ),
         none("mz_compute_error_counts", "object_id text, count int8"),
         mz("mz_kafka_sources", "id text, group_id_prefix text, topic text", kafka_sources),
         // One user owns all and has every privilege: nothing was ever granted.
@@ -247,6 +260,7 @@ pub(super) fn source_type(source: &SourceItem) -> &'static str {
         SourceFrom::Kafka { .. } => "kafka",
         SourceFrom::File { .. } => "file",
         SourceFrom::GeneratorSegment { .. } | SourceFrom::GeneratorCounter { .. } => "load-generator",
+        SourceFrom::Webhook(_) => "webhook",
     }
 }
 
@@ -335,6 +349,29 @@ pub(super) fn kafka_sources(s: &State<'_>) -> Vec<Row> {
         Some(Row::pack([Datum::Text(&id), Datum::Text(&prefix), Datum::Text(topic)]))
     };
     sources(s).filter_map(row).collect()
+}
+
+/// The last requests that sources did not take: a wrong secret shows here.
+fn refused_requests(s: &State<'_>) -> Vec<Row> {
+    let row = |r: crate::push::Refused| {
+        let id = r.source.to_string();
+        let name = s.catalog.items.get(&r.source).map_or("", |i| &i.name.item);
+        let value = |(k, v): (String, Vec<u8>)| (k, String::from_utf8_lossy(&v).into_owned().into());
+        let headers: serde_json::Map<_, _> = r.headers.into_iter().map(value).collect();
+        let arena = Arena::new();
+        let text = serde_json::Value::Object(headers).to_string();
+        let headers = repr::text::parse(&text, &ScalarType::Jsonb, &arena);
+        Row::pack([
+            millis(r.at),
+            Datum::Text(&id),
+            Datum::Text(name),
+            Datum::Int32(r.status.into()),
+            Datum::Text(&r.reason),
+            headers.unwrap_or(Datum::Jsonb(repr::Jsonb::NULL)),
+            Datum::Bytes(&r.body),
+        ])
+    };
+    s.push.refused().into_iter().map(row).collect()
 }
 
 fn pairs(pairs: impl IntoIterator<Item = (GlobalId, GlobalId)>) -> Vec<Row> {

@@ -133,7 +133,15 @@ fn with_state<T>(f: impl FnOnce(&State<'_>) -> T) -> T {
     };
     let statuses = BTreeMap::from([(GlobalId::User(2), status)]);
     let frontiers = BTreeMap::from([(GlobalId::User(5), (1_500, true)), (GlobalId::User(6), (0, false))]);
-    f(&State { catalog: &catalog, session: &session, now: 2_000, statuses: &statuses, frontiers: &frontiers })
+    let push = Default::default();
+    f(&State {
+        catalog: &catalog,
+        session: &session,
+        now: 2_000,
+        statuses: &statuses,
+        frontiers: &frontiers,
+        push: &push,
+    })
 }
 
 fn rows(schema: &str, name: &str) -> Vec<BTreeMap<String, String>> {

@@ -535,19 +535,31 @@ fn lists_and_maps(t: &mut Table) {
         "map_build",
         "map_build(anylist) -> textmap -- from a list of records (key, value)",
         MAYBE,
+        |a, _, m| Ok(made_map(headers(a[0]).collect(), m)),
+    );
+    t.add(
+        "header_map",
+        "header_map(anylist, text[]) -> textmap -- a record's headers as text, but for those named",
+        PURE,
         |a, _, m| {
-            let pairs = elements(a[0]).filter_map(|d| match d {
-                Datum::Record(e) => {
-                    let mut fields = e.iter();
-                    match (fields.next(), fields.next()) {
-                        (Some(Datum::Text(k)), Some(v)) => Some((k, v)),
-                        _ => None,
-                    }
-                }
-                _ => None,
-            });
-            Ok(made_map(pairs.collect(), m))
+            let pairs = headers(a[0]).filter(|(k, _)| !elements(a[1]).any(|x| x == Datum::Text(k)));
+            let pairs = pairs.map(|(k, v)| (k, lossy(v, m))).collect();
+            Ok(made_map(pairs, m))
         },
+    );
+    t.add(
+        "header_text",
+        "header_text(anylist, text) -> text -- the value of a record's header",
+        MAYBE,
+        |a, _, m| {
+            Ok(headers(a[0]).find(|(k, _)| *k == a[1].text()).map_or(Datum::Null, |(_, v)| lossy(v, m)))
+        },
+    );
+    t.add(
+        "header_bytes",
+        "header_bytes(anylist, text) -> bytea -- the value of a record's header",
+        MAYBE,
+        |a, _, _| Ok(headers(a[0]).find(|(k, _)| *k == a[1].text()).map_or(Datum::Null, |(_, v)| v)),
     );
     t.add("map_length", "map_length(anymap) -> int4", PURE, |a, _, _| {
         Ok(Datum::Int32(entries(&a[0]).count() as i32))
@@ -570,6 +582,28 @@ fn lists_and_maps(t: &mut Table) {
     t.add("map_contained", "anymap <@ anymap -> bool", PURE, |a, _, _| {
         Ok(Datum::Bool(map_contains(&a[1], &a[0])))
     });
+}
+
+/// Names and values of a list of records (name, value).
+fn headers<'a>(list: Datum<'a>) -> impl Iterator<Item = (&'a str, Datum<'a>)> {
+    elements(list).filter_map(|d| match d {
+        Datum::Record(e) => {
+            let mut fields = e.iter();
+            match (fields.next(), fields.next()) {
+                (Some(Datum::Text(k)), Some(v)) => Some((k, v)),
+                _ => None,
+            }
+        }
+        _ => None,
+    })
+}
+
+/// Bytes that are meant to be text; what is none is replaced.
+fn lossy<'a>(value: Datum<'a>, m: &'a repr::Arena) -> Datum<'a> {
+    match value {
+        Datum::Bytes(b) => Datum::Text(m.text(&String::from_utf8_lossy(b))),
+        other => other,
+    }
 }
 
 fn list_elements(d: Datum<'_>) -> repr::row::DatumIter<'_> {

@@ -9,7 +9,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 use super::numeric::int4;
-use super::registry::{FAILS, PURE, Table};
+use super::registry::{FAILS, LAX, MAYBE, PURE, Table};
 
 pub(super) fn bytes<'a>(d: &Datum<'a>) -> &'a [u8] {
     match d {
@@ -144,6 +144,32 @@ pub(super) fn register(t: &mut Table) {
             let (x, y) = (bytes(&a[0]), bytes(&a[1]));
             let differing = x.iter().zip(y).fold(0, |d, (x, y)| d | (x ^ y));
             Ok(Datum::Bool(x.len() == y.len() && std::hint::black_box(differing) == 0))
+        },
+    );
+    t.add(
+        "segment_signature_valid",
+        "segment_signature_valid(text, text, text) -> bool; segment_signature_valid(bytea, text, bytea) -> bool \
+         -- whether Segment signed the body: (body, x-signature, secret)",
+        LAX,
+        |a, _, _| {
+            if a.iter().any(Datum::is_null) {
+                return Ok(Datum::Bool(false));
+            }
+            Ok(Datum::Bool(segment_signature_valid(bytes(&a[0]), a[1].text(), bytes(&a[2]))))
+        },
+    );
+    t.add(
+        "json_array_first_raw",
+        "json_array_first_raw(text) -> text; json_array_first_raw(bytea) -> bytea \
+         -- the first element of a JSON array as it stands there, else NULL",
+        MAYBE,
+        |a, _, _| {
+            let first = first_element(bytes(&a[0]));
+            Ok(match (a[0], first) {
+                (_, None) => Datum::Null,
+                (Datum::Text(_), Some(s)) => Datum::Text(s),
+                (_, Some(s)) => Datum::Bytes(s.as_bytes()),
+            })
         },
     );
     t.add("crc32", "crc32(text) -> uint4; crc32(bytea) -> uint4", PURE, |a, _, _| {
@@ -339,6 +365,24 @@ fn hmac(data: &[u8], key: &[u8], algorithm: &str) -> Result<Vec<u8>, EvalError> 
     })
 }
 
+/// The first element of a JSON array, as it stands there.
+fn first_element(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok().filter(|t| repr::json::is_json(t))?;
+    repr::json::elements(text)?.first().copied()
+}
+
+/// Segment signs the body by HMAC-SHA1, in hex; of a batch (an array) only the first element.
+fn segment_signature_valid(body: &[u8], signature: &str, secret: &[u8]) -> bool {
+    let Ok(signature) = hex::decode(signature.trim()) else { return false };
+    let signs = |part: &[u8]| {
+        let mut mac = Hmac::<Sha1>::new_from_slice(secret).expect("HMAC takes keys of any length");
+        mac.update(part);
+        mac.verify_slice(&signature).is_ok()
+    };
+    // An empty secret would be everybody's.
+    !secret.is_empty() && (signs(body) || first_element(body).is_some_and(|e| signs(e.as_bytes())))
+}
+
 fn crc32_table() -> &'static [u32; 256] {
     static TABLE: [u32; 256] = {
         let mut table = [0u32; 256];
@@ -418,6 +462,31 @@ mod tests {
             "22023 invalid symbol \"?\" found while decoding base64 sequence"
         );
         assert_eq!(error("encode", &["\\x00::bytea", "zip"]), "22023 unrecognized encoding: \"zip\"");
+    }
+
+    #[test]
+    fn segment_signs_a_batch_by_its_first_element() {
+        let sign = |part: &str| hex::encode(hmac(part.as_bytes(), b"abc123", "sha1").unwrap());
+        let first = r#"{"b": 1,  "a":"ä"}"#;
+        let batch = format!(" [ {first} , {{\"x\":2}}]");
+        let valid = |body: &str, signature: &str, secret: &str| {
+            segment_signature_valid(body.as_bytes(), signature, secret.as_bytes())
+        };
+        assert!(valid(first, &sign(first), "abc123"));
+        assert!(valid(&batch, &sign(first), "abc123"));
+        assert!(valid(&batch, &sign(&batch).to_uppercase(), "abc123"));
+        for (body, signature, secret) in [
+            (&batch[..], sign(r#"{"x":2}"#), "abc123"),
+            (first, sign(first), "abc124"),
+            (first, String::new(), "abc123"),
+            (first, "not hex".into(), "abc123"),
+            (first, hex::encode(hmac(first.as_bytes(), b"", "sha1").unwrap()), ""),
+            ("[]", sign(""), "abc123"),
+        ] {
+            assert!(!valid(body, &signature, secret), "{body} {signature} {secret}");
+        }
+        assert_eq!(run("json_array_first_raw", &["[ {\"a\" : 1}, 2]"]), "{\"a\" : 1}");
+        assert_eq!(run("segment_signature_valid", &["{}", "NULL", "s"]), "f");
     }
 
     #[test]

@@ -35,6 +35,8 @@ mod lex;
 mod pack;
 mod scan;
 
+use std::borrow::Cow;
+
 use crate::error::code;
 use crate::jsonb::Builder;
 use crate::{Arena, Datum, EvalError, Jsonb};
@@ -66,6 +68,74 @@ pub fn is_json(text: &str) -> bool {
         Some(end) => lex::white(bytes, end) == bytes.len(),
         None => false,
     }
+}
+
+/// The documents of a text that holds any number of them, with or without white space between: each as it stands there.
+/// Errors as [`parse`].
+pub fn documents(text: &str) -> Result<Vec<&str>, EvalError> {
+    let bytes = text.as_bytes();
+    let (mut all, mut at) = (vec![], lex::white(bytes, 0));
+    while at < bytes.len() {
+        let Some(end) = lex::skip(bytes, at, 0) else {
+            return Err(parse(&text[at..], &Arena::new())
+                .err()
+                .unwrap_or_else(|| EvalError::new(code::INVALID_TEXT_REPRESENTATION, "invalid JSON")));
+        };
+        all.push(&text[at..end]);
+        at = lex::white(bytes, end);
+    }
+    Ok(all)
+}
+
+/// The elements of a valid document that is an array, each as it stands there; none if it is no array.
+pub fn elements(document: &str) -> Option<Vec<&str>> {
+    parts(document, b'[', |document, at| {
+        let end = lex::skip(document.as_bytes(), at, 1)?;
+        Some((&document[at..end], end))
+    })
+}
+
+/// The members of a valid document that is an object, in order: keys without escapes, values as they stand there. None
+/// if it is no object.
+pub fn members(document: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+    parts(document, b'{', |document, at| {
+        let bytes = document.as_bytes();
+        let (end, escaped) = lex::string::<true>(bytes, at + 1)?;
+        let inside = &document[at + 1..end - 1];
+        let key = if escaped {
+            let mut key = String::new();
+            lex::unescape(inside, &mut key);
+            Cow::Owned(key)
+        } else {
+            Cow::Borrowed(inside)
+        };
+        let start = lex::white(bytes, lex::white(bytes, end) + 1);
+        let end = lex::skip(bytes, start, 1)?;
+        Some(((key, &document[start..end]), end))
+    })
+}
+
+/// What stands between brackets, separated by commas.
+fn parts<'a, T>(
+    document: &'a str,
+    open: u8,
+    part: impl Fn(&'a str, usize) -> Option<(T, usize)>,
+) -> Option<Vec<T>> {
+    let bytes = document.as_bytes();
+    let start = lex::white(bytes, 0);
+    if bytes.get(start) != Some(&open) {
+        return None;
+    }
+    let (mut all, mut at) = (vec![], lex::white(bytes, start + 1));
+    while !matches!(bytes.get(at)?, b']' | b'}') {
+        let (one, end) = part(document, at)?;
+        all.push(one);
+        at = lex::white(bytes, end);
+        if bytes.get(at) == Some(&b',') {
+            at = lex::white(bytes, at + 1);
+        }
+    }
+    Some(all)
 }
 
 /// `convert_from(bytes, 'utf8')`: bytes as text.

@@ -499,3 +499,23 @@ fn events_of_one_shape_and_of_many_are_read_alike() {
         }
     }
 }
+
+#[test]
+fn documents_elements_and_members_are_cut_where_they_stand() {
+    assert_eq!(
+        documents(" {\"a\": [1, 2]}\n[3]4 \"x\"\r\n").unwrap(),
+        ["{\"a\": [1, 2]}", "[3]", "4", "\"x\""]
+    );
+    assert_eq!(documents(" \n").unwrap(), [""; 0]);
+    for bad in ["{", "{} ]", "{} NaN", "[1,]", "\"\\ud800\""] {
+        assert!(documents(bad).is_err(), "{bad}");
+    }
+    assert_eq!(elements(" [ 1 ,[2,3], {\"a\": \"],\"} ]").unwrap(), ["1", "[2,3]", "{\"a\": \"],\"}"]);
+    assert_eq!(elements("[]").unwrap(), [""; 0]);
+    assert_eq!(elements("{}"), None);
+    let all = members("{ \"a\" : 1 , \"\\u0062\\n\":{\"c\":[]}, \"a\":2}").unwrap();
+    let all: Vec<_> = all.iter().map(|(k, v)| (k.as_ref(), *v)).collect();
+    assert_eq!(all, [("a", "1"), ("b\n", "{\"c\":[]}"), ("a", "2")]);
+    assert_eq!(members("[]"), None);
+    assert_eq!(members("{}").unwrap(), []);
+}

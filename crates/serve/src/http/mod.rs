@@ -6,13 +6,18 @@
 //! | `GET /api/readyz` | 200 once statements are answered |
 //! | `GET /metrics` | figures in Prometheus' text form |
 //! | `POST /api/sql` | `{"query": "…"}` or `{"queries": [{"query": "…", "params": […]}]}` → `{"results": […]}` |
+//! | `POST /api/webhook/<database>/<schema>/<source>` | stores what is posted; 200 once it is durable |
 //!
-//! No web page can reach `/api/sql`: it takes only `application/json` (which a page may not send across origins without
+//! What is posted to sources may come from anywhere, that is what they are for; a source's CHECK says what it takes. No
+//! web page can reach `/api/sql`: it takes only `application/json` (which a page may not send across origins without
 //! being allowed to), only a loopback `Host`, and no foreign `Origin`.
 
+mod body;
 mod sql_api;
+mod webhook;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -31,7 +36,9 @@ impl HttpServer {
     /// Binds the address. Only loopback addresses are taken: there is no authentication yet.
     pub async fn bind(address: SocketAddr, handle: Handle) -> std::io::Result<HttpServer> {
         loopback_only(address)?;
-        Ok(HttpServer { listener: TcpListener::bind(address).await?, handle })
+        let listener = TcpListener::bind(address).await?;
+        handle.serves_http_at(listener.local_addr()?);
+        Ok(HttpServer { listener, handle })
     }
 
     /// The address it listens on.
@@ -41,11 +48,13 @@ impl HttpServer {
 
     /// Serves for ever.
     pub async fn run(self) {
+        let intake = Arc::new(body::Intake::default());
         let router = Router::new()
             .route("/api/livez", get(|| async { "ok" }))
             .route("/api/readyz", get(|| async { "ready" }))
             .route("/metrics", get(metrics))
             .route("/api/sql", post(sql_api::sql))
+            .merge(webhook::routes(intake))
             .with_state(self.handle);
         if let Err(e) = axum::serve(self.listener, router).await {
             tracing::error!(error = %e, "the HTTP server ended");

@@ -96,7 +96,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: DropObjects) -> Result<Plan, SqlErr
     if !s.cascade {
         for item in &roots {
             let others = dependants(planner, &[item.id]);
-            let rest = |i: &&CatalogItem| i.kind != ItemKind::Index && !roots.iter().any(|r| r.id == i.id);
+            let rest = |i: &&CatalogItem| holds(i) && !roots.iter().any(|r| r.id == i.id);
             if others.iter().any(&rest) {
                 return Err(in_use(item, what, others.into_iter().filter(|i| rest(i)).collect()));
             }
@@ -208,14 +208,19 @@ fn drop_one(rest: &mut BTreeSet<GlobalId>, out: &mut Vec<GlobalId>, id: GlobalId
     out.push(id);
 }
 
+/// Whether a dependant must be named to be dropped: not an index, and not what comes and goes with its object by itself
+/// (`<source>_progress`).
+fn holds(item: &CatalogItem) -> bool {
+    item.kind != ItemKind::Index && matches!(item.id, GlobalId::User(_))
+}
+
 /// Nothing but indexes may depend on the object.
 pub(crate) fn refuse_dependants(
     planner: &Planner<'_>,
     item: &CatalogItem,
     what: &str,
 ) -> Result<(), SqlError> {
-    let others: Vec<_> =
-        dependants(planner, &[item.id]).into_iter().filter(|i| i.kind != ItemKind::Index).collect();
+    let others: Vec<_> = dependants(planner, &[item.id]).into_iter().filter(|i| holds(i)).collect();
     if others.is_empty() { Ok(()) } else { Err(in_use(item, what, others)) }
 }
 

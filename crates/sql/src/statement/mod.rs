@@ -24,6 +24,7 @@ pub(crate) mod table;
 pub(crate) mod transaction;
 pub(crate) mod variable;
 pub(crate) mod view;
+mod webhook;
 pub(crate) mod write;
 
 use repr::SqlError;

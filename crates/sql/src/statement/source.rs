@@ -12,7 +12,7 @@ use sqlparser::ast::{Ident, ObjectName};
 use sqlparser::tokenizer::Token;
 
 use super::connection::{boolean, finish, text, unknown_option};
-use super::{CreateModifiers, errors, names};
+use super::{CreateModifiers, errors, names, webhook};
 use crate::ast::{OptionValue, WithOption};
 use crate::catalog::{Catalog, CatalogItem, ItemKind};
 use crate::parse::{Heads, fold, quote, quote_string};
@@ -54,6 +54,7 @@ enum From {
     OldKafka { broker: String, topic: String, with: Vec<WithOption> },
     File { path: String, compression: Option<String> },
     Generator { kind: String, options: Vec<WithOption> },
+    Webhook(webhook::Webhook),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -153,14 +154,19 @@ fn parse_from(p: &mut Heads<'_>) -> Result<From, SqlError> {
         let options = if *p.peek() == Token::LParen { p.options()? } else { vec![] };
         return Ok(From::Generator { kind, options });
     }
-    if p.is("webhook") || p.is("segment") {
-        let what = if p.is("webhook") { "FROM WEBHOOK" } else { "FROM SEGMENT" };
-        return Err(unsupported(what, "Use a Kafka, file or load generator source for now."));
+    if p.word("webhook") {
+        return Ok(From::Webhook(webhook::parse(p)?));
+    }
+    if p.is("segment") {
+        return Err(unsupported(
+            "FROM SEGMENT",
+            "Use a webhook, Kafka, file or load generator source for now.",
+        ));
     }
     if p.is("postgres") || p.is("mysql") || p.is("sql server") {
         return Err(unsupported("change data capture from a database", "Use a Kafka topic."));
     }
-    Err(p.error("KAFKA CONNECTION, KAFKA BROKER, FILE or LOAD GENERATOR"))
+    Err(p.error("KAFKA CONNECTION, KAFKA BROKER, WEBHOOK, FILE or LOAD GENERATOR"))
 }
 
 fn parse_format(p: &mut Heads<'_>) -> Result<Format, SqlError> {
@@ -237,6 +243,15 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             (from, Some(Format::Text))
         }
         From::Generator { kind, options } => (generator(kind, options)?, Some(Format::Bytes)),
+        From::Webhook(webhook) => {
+            if s.format.is_some() || s.key_format.is_some() || s.envelope.is_some() {
+                return Err(SqlError::new(
+                    code::SYNTAX_ERROR,
+                    "a webhook's BODY FORMAT takes the place of FORMAT and ENVELOPE",
+                ));
+            }
+            (SourceFrom::Webhook(webhook.plan(planner, &mut uses)?.into()), Some(Format::Bytes))
+        }
     };
     let counter = matches!(from, SourceFrom::GeneratorCounter { .. });
     let Some(format) = s.format.clone().or(default_format) else {
@@ -244,7 +259,10 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             .with_hint("Add FORMAT BYTES, TEXT, JSON or CSV."));
     };
     let file = matches!(from, SourceFrom::File { .. });
-    let select = |on_error| definition(&s, &format, file, counter, on_error);
+    let select = |on_error| match &s.from {
+        From::Webhook(webhook) => Ok(webhook.definition()),
+        _ => definition(&s, &format, file, counter, on_error),
+    };
     let (definition, mut desc) = plan_over(planner, vec![], &select(on_error)?)?;
     let strict = match on_error {
         OnError::Fail => definition.clone(),
