@@ -3,6 +3,7 @@
 //!
 //! | module | what belongs in it |
 //! |---|---|
+//! | `catalog` | what clients find in the system catalog |
 //! | `cli` | the command line: flags, output, exit codes |
 //! | `durability` | what survives kill −9, and restarts |
 //! | `errors` | errors as data: ON ERROR, the errors relations |
@@ -10,11 +11,13 @@
 //! | `house` | the rules of the repository itself |
 //! | `kafka` | a real Apache Kafka over SASL_SSL |
 //! | `protocol` | the Postgres protocol, its misuse, clients |
-//! | `webhook` | what is posted: bodies, headers, checks, limits, kill −9 |
+//! | `queries` | scripts of queries with their rows, and views of them that follow changes |
 //! | `w1` | the six views of the speed workload against a plain computation |
+//! | `webhook` | what is posted: bodies, headers, checks, limits, kill −9 |
 
 mod support;
 
+mod catalog;
 mod cli;
 mod durability;
 mod errors;
@@ -22,5 +25,6 @@ mod guide;
 mod house;
 mod kafka;
 mod protocol;
+mod queries;
 mod w1;
 mod webhook;

@@ -6,7 +6,7 @@ use repr::SqlError;
 use repr::error::code;
 
 /// Name, default, whether a change is reported to the client (`ParameterStatus`).
-const VARIABLES: [(&str, &str, bool); 34] = [
+const VARIABLES: [(&str, &str, bool); 36] = [
     ("allowed_cluster_replicas", "", false),
     ("application_name", "", true),
     ("auto_route_catalog_queries", "on", false),
@@ -17,6 +17,7 @@ const VARIABLES: [(&str, &str, bool); 34] = [
     ("cluster_replica", "", false),
     ("database", "materialize", false),
     ("datestyle", "ISO, MDY", true),
+    ("default_table_access_method", "heap", false),
     ("default_transaction_isolation", "strict serializable", false),
     ("default_transaction_read_only", "off", true),
     ("emit_timestamp_notice", "off", false),
@@ -28,6 +29,7 @@ const VARIABLES: [(&str, &str, bool); 34] = [
     ("integer_datetimes", "on", true),
     ("intervalstyle", "postgres", true),
     ("is_superuser", "on", true),
+    ("jit", "off", false),
     ("lock_timeout", "0", false),
     ("max_identifier_length", "255", false),
     ("max_query_result_size", "1GB", false),

@@ -9,7 +9,7 @@ use plan::func::{AggRef, FuncRef, ids};
 use plan::hir::{ColumnRef, HirAggregateExpr, HirRelationExpr, HirScalarExpr};
 use plan::{ColumnOrder, scalar::Context};
 use repr::error::code;
-use repr::{ColumnType, Datum, ScalarType, SqlError, SqlState};
+use repr::{Arena, ColumnType, Datum, Row, ScalarType, SqlError, SqlState};
 use sqlparser::ast::{
     self as sp, AccessExpr, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned,
     Subscript, UnaryOperator, Value,
@@ -18,6 +18,7 @@ use sqlparser::tokenizer::{Location, Span};
 
 use crate::dialect;
 use crate::hirs::{self, boolean, call, column, literal};
+use crate::lookups::REGCLASS_NAME;
 use crate::parse::fold;
 use crate::planner::Planner;
 use crate::scope::{Env, Name, Scope, resolve as resolve_name};
@@ -215,6 +216,10 @@ impl Planner<'_> {
                 let text = literal(Datum::Text(&s), ScalarType::Text);
                 if let ScalarType::RegClass | ScalarType::RegType | ScalarType::RegProc = to {
                     return self.text_to_reg(text, to).map_err(|e| self.text.at(span, e));
+                }
+                if *to == ScalarType::Array(Box::new(ScalarType::RegType)) {
+                    let e = self.types_by_name(&s, to).map_err(|e| self.text.at(span, e))?;
+                    return Ok((e, to.clone().nullable(false)));
                 }
                 if *to == ScalarType::Text {
                     return Ok((text, ScalarType::Text.nullable(false)));
@@ -1166,6 +1171,9 @@ impl Planner<'_> {
                     let (item, ty) = self.at(e, self.coerce(ex, &common, CastContext::Implicit))?;
                     items.push(Ex::Known(item, ty));
                 }
+                if let Some(array) = array_of_many(&items, &common) {
+                    return self.at(expr, self.quantified(left, "=", array, false));
+                }
                 return self.any_equal(left, items, expr);
             }
             let exs = self.plan_all(ctx, list)?;
@@ -1204,10 +1212,15 @@ impl Planner<'_> {
                 self.at(right, self.coerce(r, &ScalarType::Array(Box::new(elem)), CastContext::Implicit))?;
             r = Ex::Known(a, ty);
         }
-        let array = r.ty().unwrap_or(ScalarType::Text);
-        let q = self.at(e, resolve::quantified(op, &l.ty(), &array, all))?;
+        self.at(e, self.quantified(l, op, r, all))
+    }
+
+    /// `x op ANY (array)`, `x op ALL (array)`.
+    fn quantified(&self, left: Ex, op: &str, array: Ex, all: bool) -> Result<Ex, SqlError> {
+        let ty = array.ty().unwrap_or(ScalarType::Text);
+        let q = resolve::quantified(op, &left.ty(), &ty, all)?;
         match q.imp {
-            Implementation::Scalar(func) => self.at(e, self.scalar_call(func, vec![l, r], &q.args, q.ret)),
+            Implementation::Scalar(func) => self.scalar_call(func, vec![left, array], &q.args, q.ret),
             _ => Err(SqlError::internal("a quantified operator is a scalar function")),
         }
     }
@@ -1637,7 +1650,8 @@ impl Planner<'_> {
     fn plan_current_setting(&self, ctx: &Ctx<'_>, e: &Expr, exprs: &[&Expr]) -> Result<Ex, SqlError> {
         let exs = self.plan_all(ctx, exprs.iter().copied())?;
         let Some(Ex::Str(name, span)) = exs.first() else {
-            return Err(self.unsupported(e.span(), "current_setting of anything but a string literal", ""));
+            let found = self.at(e, self.catalog_function("current_setting", &exs))?;
+            return found.ok_or_else(|| self.unsupported(e.span(), "current_setting of this", ""));
         };
         let missing_ok = matches!(exs.get(1), Some(Ex::Known(e, _)) if hirs::is_true(e));
         match self.catalog.variable(&name.to_lowercase()) {
@@ -1805,8 +1819,8 @@ impl Planner<'_> {
             }
             if *to == ScalarType::RegType {
                 // Types are the same in every catalog.
-                if let Some(ty) = resolve::type_by_name(s.trim_start_matches("pg_catalog."), &[]) {
-                    return Ok((literal(Datum::UInt32(ty.oid()), to.clone()), to.clone().nullable(false)));
+                if let Some(oid) = crate::lookups::type_oid(s) {
+                    return Ok((literal(Datum::UInt32(oid), to.clone()), to.clone().nullable(false)));
                 }
                 return Err(crate::planner::unknown_type(s));
             }
@@ -1864,7 +1878,13 @@ impl Planner<'_> {
                 }
             }
             ScalarType::RegProc => self.catalog_lookup("pg_proc", "oid", number.clone(), "proname")?,
-            _ => self.catalog_lookup("pg_class", "oid", number.clone(), "relname")?,
+            // With the schema where the name alone would mean another relation or none.
+            _ => match self
+                .catalog_function(REGCLASS_NAME, &[Ex::known(number.clone(), ScalarType::Text, true)])?
+            {
+                Some(Ex::Known(e, ty)) => Some((e, ty.scalar)),
+                _ => self.catalog_lookup("pg_class", "oid", number.clone(), "relname")?,
+            },
         };
         let e = match found {
             Some((e, ty)) => {
@@ -2003,4 +2023,25 @@ pub(crate) fn operator_name(op: &BinaryOperator) -> Result<String, SqlError> {
         other => return Ok(other.to_string()),
     }
     .to_string())
+}
+
+/// How many constants make an IN list an array: a long chain of ORs takes long to plan.
+const MANY: usize = 32;
+
+/// Many constants as one array; none if they are few, one is not constant, or one fails.
+fn array_of_many(items: &[Ex], ty: &ScalarType) -> Option<Ex> {
+    if items.len() < MANY || matches!(ty, ScalarType::Array(_)) {
+        return None;
+    }
+    let constant = |item: &Ex| match item {
+        Ex::Known(HirScalarExpr::Literal(row, _), _) => row.clone().ok(),
+        Ex::Known(e, _) => hirs::evaluate(e)?.ok(),
+        _ => None,
+    };
+    let rows = items.iter().map(constant).collect::<Option<Vec<Row>>>()?;
+    let arena = Arena::new();
+    let length = i32::try_from(rows.len()).ok()?;
+    let array = arena.array(&[(length, 1)], rows.iter().flat_map(Row::iter));
+    let ty = ScalarType::Array(Box::new(ty.clone()));
+    Some(Ex::known(literal(array, ty.clone()), ty, false))
 }

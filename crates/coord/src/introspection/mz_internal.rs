@@ -193,10 +193,12 @@ pub(super) fn relations() -> Vec<Builtin> {
         ),
         none("mz_show_role_members", "role text, member text, grantor text"),
         // What functions of `pg_catalog` say of objects; a call of one is a look into these.
-        mz("mz_pg_relations", "oid oid, visible bool, viewdef text?, indexdef text?", |s| {
+        mz("mz_pg_relations", "oid oid, name text, visible bool, viewdef text?, indexdef text?", |s| {
             let path = search_path(s);
             let row = |i: &CatalogItem| {
                 let visible = path.contains(&i.name.schema);
+                let name = quote_ident(&i.name.item);
+                let name = if visible { name } else { format!("{}.{name}", quote_ident(&i.name.schema)) };
                 let view = view_definition(i);
                 let index = i
                     .index
@@ -204,6 +206,7 @@ pub(super) fn relations() -> Vec<Builtin> {
                     .and_then(|(on, key)| Some(index_definition(i, s.catalog.items.get(on)?, key)));
                 Row::pack([
                     Datum::UInt32(sql::catalog::oid(i.id)),
+                    Datum::Text(&name),
                     Datum::Bool(visible),
                     opt_text(view.as_deref()),
                     opt_text(index.as_deref()),

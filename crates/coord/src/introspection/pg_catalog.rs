@@ -822,13 +822,8 @@ fn depend(s: &State<'_>) -> Vec<Row> {
 }
 
 /// What clients read from here and no session can set.
-const FIXED_SETTINGS: [(&str, &str); 5] = [
-    ("block_size", "8192"),
-    ("default_table_access_method", "heap"),
-    ("max_connections", "1000"),
-    ("max_index_keys", "32"),
-    ("ssl", "off"),
-];
+const FIXED_SETTINGS: [(&str, &str); 4] =
+    [("block_size", "8192"), ("max_connections", "1000"), ("max_index_keys", "32"), ("ssl", "off")];
 
 fn settings(s: &State<'_>) -> Vec<Row> {
     let defaults = crate::variables::Variables::default().all();

@@ -75,7 +75,7 @@ const RANGES: [(u32, &str, u32, u32); 6] = [
 ];
 
 /// Oid, name, oid of the array, category.
-const PSEUDO: [(u32, &str, u32, &str); 16] = [
+const PSEUDO: [(u32, &str, u32, &str); 17] = [
     (194, "pg_node_tree", 0, "Z"),
     (705, "unknown", 0, "X"),
     (1033, "aclitem", 1034, "U"),
@@ -84,6 +84,7 @@ const PSEUDO: [(u32, &str, u32, &str); 16] = [
     (2276, "any", 0, "P"),
     (2277, "anyarray", 0, "P"),
     (2278, "void", 0, "P"),
+    (2279, "trigger", 0, "P"),
     (2281, "internal", 0, "P"),
     (2283, "anyelement", 0, "P"),
     (2776, "anynonarray", 0, "P"),
@@ -190,7 +191,7 @@ fn make() -> Vec<TypeRow> {
                 "aclitem" => "aclitem".into(),
                 other => format!("{other}_"),
             },
-            schema: schema(oid),
+            schema: "pg_catalog",
             subtype: 0,
         });
     }
