@@ -40,6 +40,7 @@ fn psql_shows_objects() {
         "public|named|view|materialize",
         "public|per_email|materialized view|materialize",
         "public|ticks|table|materialize",
+        "public|ticks_errors|table|materialize",
         "public|ticks_progress|table|materialize",
         "public|users|table|materialize",
     ];
@@ -143,8 +144,14 @@ fn the_engine_tells_of_itself() {
     );
     let uses = "SELECT a.name, b.name FROM mz_internal.mz_object_dependencies d
         JOIN mz_objects a ON a.id = d.object_id JOIN mz_objects b ON b.id = d.referenced_object_id ORDER BY 1, 2";
-    let expected = ["named|users", "per_email|users", "per_email_idx|per_email", "ticks_progress|ticks"]
-        .map(String::from);
+    let expected = [
+        "named|users",
+        "per_email|users",
+        "per_email_idx|per_email",
+        "ticks_errors|ticks",
+        "ticks_progress|ticks",
+    ]
+    .map(String::from);
     assert_eq!(server.rows(uses), expected);
     let kinds = "SELECT o.name, o.type, s.name FROM mz_objects o JOIN mz_schemas s ON s.id = o.schema_id
         JOIN mz_databases d ON d.id = s.database_id AND d.name = 'materialize' ORDER BY 1";
@@ -154,6 +161,7 @@ fn the_engine_tells_of_itself() {
         "per_email|materialized-view|public",
         "per_email_idx|index|public",
         "ticks|source|public",
+        "ticks_errors|source|public",
         "ticks_progress|source|public",
         "users|table|public",
     ];

@@ -357,16 +357,20 @@ impl<'a> State<'a> {
         self.all_schemas().filter(move |s| s.system || s.database == here)
     }
 
-    /// The objects that names can mean here: those of the system and of this database, in the order of identities. Not
-    /// the errors relations of views that fail with their errors: there is one a view, and only a list of them all twice
-    /// as long would come of it.
+    /// The objects that names can mean here: those of the system and of this database, in the order of identities.
     fn items(&self) -> impl Iterator<Item = &'a CatalogItem> {
         let here = self.database();
         let system = |name: &ObjectName| SYSTEM_SCHEMAS.contains(&name.schema.as_str());
+        self.all_items().filter(move |i| system(&i.name) || i.name.database == here)
+    }
+
+    /// The objects of all databases. Not the errors relations of views that fail with their errors: there is one a view,
+    /// and lists would only be twice as long.
+    fn all_items(&self) -> impl Iterator<Item = &'a CatalogItem> {
         let items = &self.catalog.items;
         let strict = |owner: &GlobalId| items.get(owner).is_some_and(|o| o.definition.is_none());
         let hidden = move |i: &CatalogItem| is_errors(i.id) && i.uses.first().is_some_and(strict);
-        items.values().filter(move |i| system(&i.name) || i.name.database == here).filter(move |i| !hidden(i))
+        items.values().filter(move |i| !hidden(i))
     }
 
     /// Those with rows.

@@ -38,7 +38,7 @@ pub(super) fn relations() -> Vec<Builtin> {
             "id text, oid oid, schema_id text, name text, type text, owner_id text = u1, cluster_id text?, \
              privileges text[] = {}",
             |s| {
-                all_items(s)
+                s.all_items()
                     .map(|i| object(i, &[Datum::Text(object_type(i)), opt_text(cluster_of(i))]))
                     .collect()
             },
@@ -48,7 +48,7 @@ pub(super) fn relations() -> Vec<Builtin> {
             "id text, oid oid, schema_id text, name text, type text, owner_id text = u1, cluster_id text?, \
              privileges text[] = {}",
             |s| {
-                let relations = all_items(s).filter(|i| i.desc.is_some() && i.kind != ItemKind::Index);
+                let relations = s.all_items().filter(|i| i.desc.is_some() && i.kind != ItemKind::Index);
                 relations
                     .map(|i| object(i, &[Datum::Text(object_type(i)), opt_text(cluster_of(i))]))
                     .collect()
@@ -74,7 +74,7 @@ pub(super) fn relations() -> Vec<Builtin> {
                     };
                     i.desc.iter().flat_map(|d| d.columns.iter().enumerate()).map(row).collect::<Vec<_>>()
                 };
-                all_items(s).filter(|i| i.kind != ItemKind::Index).flat_map(of).collect()
+                s.all_items().filter(|i| i.kind != ItemKind::Index).flat_map(of).collect()
             },
         ),
         mz(
@@ -256,7 +256,7 @@ pub(super) fn relations() -> Vec<Builtin> {
                 let topic = format!("_deltamill-progress-{id}");
                 Some(Row::pack([Datum::Text(&id), brokers, Datum::Text(&topic)]))
             };
-            all_items(s).filter_map(row).collect()
+            s.all_items().filter_map(row).collect()
         }),
         none("mz_ssh_tunnel_connections", "id text, public_key_1 text, public_key_2 text"),
         mz(
@@ -322,13 +322,8 @@ pub(super) fn relations() -> Vec<Builtin> {
     ]
 }
 
-/// The objects of every database: names here are qualified by identities.
-fn all_items<'a>(s: &State<'a>) -> impl Iterator<Item = &'a CatalogItem> {
-    s.catalog.items.values()
-}
-
 fn of_kind<'a>(s: &State<'a>, kind: ItemKind) -> impl Iterator<Item = &'a CatalogItem> {
-    all_items(s).filter(move |i| i.kind == kind)
+    s.all_items().filter(move |i| i.kind == kind)
 }
 
 /// Identity, number, schema, name, and what follows.
@@ -382,7 +377,7 @@ fn mz_sources(s: &State<'_>) -> Vec<Row> {
             ],
         ))
     };
-    all_items(s).filter_map(row).collect()
+    s.all_items().filter_map(row).collect()
 }
 
 fn index_columns(s: &State<'_>) -> Vec<Row> {
