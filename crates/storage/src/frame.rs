@@ -5,8 +5,8 @@ use repr::{RowBlock, Timestamp};
 use crate::codec::{Reader, put_i64, put_u64};
 use crate::group::{BlockKind, ShardId};
 
-/// The format that this program writes.
-pub const VERSION: u32 = 1;
+/// The format that this program writes; it reads all before.
+pub const VERSION: u32 = 2;
 pub(crate) const FILE_HEADER: usize = 32;
 pub(crate) const FRAME_HEADER: usize = 88;
 pub(crate) const TRAILER: usize = 32;
@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Commit = 3,
     /// Which blocks the file holds.
     Footer = 4,
+    /// Background work is done: runs in the place of parts of older files.
+    Swap = 5,
 }
 
 /// The payload, or its compressible part, is an lz4 block.
@@ -120,6 +122,7 @@ impl Header {
             2 => Kind::Data,
             3 => Kind::Commit,
             4 => Kind::Footer,
+            5 => Kind::Swap,
             _ => return None,
         };
         Some(Header {
@@ -180,11 +183,12 @@ pub(crate) fn hash(header: &[u8; FRAME_HEADER]) -> u64 {
     h ^ (h >> 33)
 }
 
-/// The start of a log file.
-pub(crate) fn file_header(number: u64) -> [u8; FILE_HEADER] {
+/// The start of a log file or run.
+pub(crate) fn file_header(number: u64, run: bool) -> [u8; FILE_HEADER] {
     let mut h = [0; FILE_HEADER];
     h[..8].copy_from_slice(FILE_MAGIC);
     h[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    h[12..16].copy_from_slice(&u32::from(run).to_le_bytes());
     h[16..24].copy_from_slice(&number.to_le_bytes());
     let crc = crc32c::crc32c(&h[..28]);
     h[28..].copy_from_slice(&crc.to_le_bytes());
@@ -194,8 +198,8 @@ pub(crate) fn file_header(number: u64) -> [u8; FILE_HEADER] {
 /// What a file header turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileHeader {
-    /// A log file of this version and number.
-    Good,
+    /// A file of this number and kind, of a version that is known here.
+    Good(u32),
     /// Sound, but of another file.
     Number(u64),
     /// Of a version that is not known here.
@@ -204,16 +208,17 @@ pub(crate) enum FileHeader {
     Bad,
 }
 
-pub(crate) fn check_file_header(h: &[u8; FILE_HEADER], number: u64) -> FileHeader {
+pub(crate) fn check_file_header(h: &[u8; FILE_HEADER], number: u64, run: bool) -> FileHeader {
     if h[..8] != *FILE_MAGIC {
         return FileHeader::Bad;
     }
     // Of another version nothing but the place of its number is known.
     match u32_at(h, 8) {
-        VERSION if u32_at(h, 28) != crc32c::crc32c(&h[..28]) => FileHeader::Bad,
-        VERSION if u64_at(h, 16) != number => FileHeader::Number(u64_at(h, 16)),
-        VERSION => FileHeader::Good,
         0 => FileHeader::Bad,
+        ..=VERSION if u32_at(h, 28) != crc32c::crc32c(&h[..28]) => FileHeader::Bad,
+        ..=VERSION if u32_at(h, 12) != u32::from(run) => FileHeader::Bad,
+        ..=VERSION if u64_at(h, 16) != number => FileHeader::Number(u64_at(h, 16)),
+        version @ ..=VERSION => FileHeader::Good(version),
         other => FileHeader::Version(other),
     }
 }
@@ -313,6 +318,13 @@ pub(crate) fn put_block(out: &mut Vec<u8>, header: &mut Header, block: &RowBlock
     header.rows = (to - from).try_into().expect("blocks are cut before 4 GiB");
     header.length = (out.len() - start).try_into().expect("blocks are cut before 4 GiB");
     header.crc = crc32c::crc32c(&out[start..]);
+}
+
+/// The end of the rows from `from` on that a block of so many bytes holds: at least one.
+pub(crate) fn cut(ends: &[u32], from: usize, bytes: usize) -> usize {
+    let start = if from == 0 { 0 } else { ends[from - 1] as usize };
+    let rows = ends[from..].partition_point(|end| (*end as usize) < start + bytes);
+    (from + rows + 1).min(ends.len())
 }
 
 /// The rows of a data frame, if its payload is one.

@@ -1,4 +1,4 @@
-//! The log's index in sled: which blocks the sealed files hold, and a mirror of catalog, progress and shards.
+//! The log's index in sled: a mirror of manifest, catalog, progress and shards.
 //!
 //! Nothing here is needed to be right, only to be quick and to be looked at: each entry carries a checksum, the whole
 //! carries the (sequence, hash) of the log frame that it mirrors, and whoever finds a doubt throws it away and writes it
@@ -9,7 +9,6 @@
 //!   "m" 0  part u32      sequence u64, hash u64 of the mirrored frame
 //!   "s" 0  part          checkpoint payload without the catalog: sealed files, progress, shards, marks
 //!   "c/" key 0  part     catalog entry
-//!   "f/" number 0  part  hash of the footer frame u64, footer payload      (number: ten digits)
 //! ```
 //!
 //! A value is `crc32c u32, bytes`, cut into parts of 16 KiB, since sled puts large values into files of their own.
@@ -19,7 +18,9 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use crate::state::{Checkpoint, Sealed, State};
+use crate::frame;
+use crate::log::Chain;
+use crate::state::State;
 
 const PART: usize = 16 << 10;
 
@@ -28,13 +29,6 @@ pub(crate) struct Index {
     db: sled::Db,
     /// sled's file, to sync it.
     file: fs::File,
-}
-
-/// A footer as the index keeps it.
-pub(crate) struct Footer {
-    pub(crate) number: u64,
-    pub(crate) hash: u64,
-    pub(crate) payload: Vec<u8>,
 }
 
 impl Index {
@@ -53,12 +47,17 @@ impl Index {
         }
     }
 
-    /// (sequence, hash) of the frame that the index mirrors; none in a new one.
-    pub(crate) fn mirrored(&self) -> Option<(u64, u64)> {
+    /// The frame that the index mirrors; none in a new one.
+    pub(crate) fn mirrored(&self) -> Option<Chain> {
         let value = self.get(b"m\0")?;
         let (sequence, rest) = value.split_first_chunk()?;
         let (hash, _) = rest.split_first_chunk()?;
-        Some((u64::from_le_bytes(*sequence), u64::from_le_bytes(*hash)))
+        Some(Chain { sequence: u64::from_le_bytes(*sequence), hash: u64::from_le_bytes(*hash) })
+    }
+
+    /// All but the catalog, as it was at that frame.
+    pub(crate) fn state(&self) -> Option<State> {
+        State::decode(&self.get(b"s\0")?, frame::VERSION)
     }
 
     /// The catalog, if all of its entries are sound.
@@ -76,26 +75,13 @@ impl Index {
         .flatten()
     }
 
-    /// The footer payload of a sealed file, if the index has that of the very frame.
-    pub(crate) fn footer(&self, number: u64, hash: u64) -> Option<Vec<u8>> {
-        let value = self.get(&footer_name(number))?;
-        let (found, payload) = value.split_first_chunk()?;
-        (u64::from_le_bytes(*found) == hash).then(|| payload.to_vec())
-    }
-
     /// Brings the index up to a frame and makes it durable.
-    pub(crate) fn write(
-        &self,
-        (sequence, hash): (u64, u64),
-        sealed: &[Sealed],
-        state: &State,
-        footers: &[Footer],
-    ) -> Result<(), String> {
+    pub(crate) fn write(&self, Chain { sequence, hash }: Chain, state: &State) -> Result<(), String> {
         guarded(|| {
             let mut batch = sled::Batch::default();
             self.put(&mut batch, b"m\0", &[sequence.to_le_bytes(), hash.to_le_bytes()].concat());
             let rest = State { catalog: BTreeMap::new(), ..state.clone() };
-            self.put(&mut batch, b"s\0", &Checkpoint::encode(sealed, &rest));
+            self.put(&mut batch, b"s\0", &rest.encode());
             for name in self.names(b"c/") {
                 let key = name.strip_prefix(b"c/").and_then(|n| n.strip_suffix(b"\0"));
                 let known = key.and_then(|k| std::str::from_utf8(k).ok());
@@ -109,17 +95,9 @@ impl Index {
                     self.put(&mut batch, &name, value);
                 }
             }
+            // Format 1 kept footers here.
             for name in self.names(b"f/") {
-                if !sealed.iter().any(|s| footer_name(s.number) == name) {
-                    self.remove(&mut batch, &name, 0);
-                }
-            }
-            for f in footers {
-                self.put(
-                    &mut batch,
-                    &footer_name(f.number),
-                    &[&f.hash.to_le_bytes()[..], &f.payload].concat(),
-                );
+                self.remove(&mut batch, &name, 0);
             }
             self.db.apply_batch(batch).map_err(|e| e.to_string())?;
             self.db.flush().map_err(|e| e.to_string())?;
@@ -170,10 +148,6 @@ impl Index {
             }
         }
     }
-}
-
-fn footer_name(number: u64) -> Vec<u8> {
-    format!("f/{number:010}\0").into_bytes()
 }
 
 fn open(dir: PathBuf) -> Result<Index, String> {

@@ -11,12 +11,14 @@
 //!                                     │
 //!                                     ▼
 //!   000001.log  [checkpoint][data][data][commit][data][commit]…[footer]      sealed: read by its footer
-//!   000002.log  [checkpoint][data][commit]…                                  written to
-//!   index/      sled: which blocks the sealed files hold, catalog, progress  rebuilt from the log when in doubt
+//!   000002.run  [data][data]…[footer]                                        what was left of older files
+//!   000003.log  [checkpoint][data][commit]…[swap]…                           written to
+//!   index/      sled: manifest, catalog, progress                            rebuilt from the log when in doubt
 //! ```
 //!
-//! The log is the truth. Every file begins with a *checkpoint* of all that is not rows, so a start reads the last file
-//! only: its checkpoint, the headers of its frames, its commits. Rows are read when somebody scans them.
+//! The log is the truth. Every log file begins with a *checkpoint* of all that is not rows, so a start reads the last one
+//! only: its checkpoint, the headers of its frames, its commits. Rows are read when somebody scans them. What drops and
+//! retractions leave behind is given back by background work (`compact.rs`), which writes *runs* beside the log.
 //!
 //! What always holds: nothing is acknowledged, visible to [`Storage::scan`] or counted in a shard's `upper` before it is
 //! durable; bytes that once were durable and no longer fit are reported as [`StorageError::Damaged`], never skipped;
@@ -25,6 +27,7 @@
 //! The byte layout is drawn in `FORMAT.md` beside this crate. SQL, plans and dataflows are unknown here.
 
 mod codec;
+mod compact;
 pub mod error;
 mod frame;
 pub mod fs;
@@ -33,6 +36,7 @@ mod index;
 mod log;
 mod recovery;
 mod scan;
+mod sealed;
 pub mod segment;
 pub mod sim;
 mod state;
@@ -42,6 +46,7 @@ pub use error::StorageError;
 pub use frame::VERSION as FORMAT_VERSION;
 pub use fs::{File, Fs, RealFs};
 pub use group::{BlockKind, FrameGroup, ShardId, ShardUpdate};
+pub use log::Compaction;
 pub use scan::Scan;
 pub use state::ShardState;
 pub use storage::{Location, Options, Recovered, Storage};

@@ -7,30 +7,50 @@
 //!
 //! A file that is full is *sealed* (footer and trailer, synced), then the next one is *begun* (header and checkpoint,
 //! synced, then its name). A crash between the two leaves only a sealed file, and the next start begins the next one.
-//! The checkpoint names the sealed files that are still needed; files whose rows have all been dropped are left out of
-//! it and removed once it is durable.
+//! The checkpoint names the sealed files that are needed. A commit that drops the last shard of a file, or a swap frame
+//! that puts a run in its place, takes it off that list; the file is removed once the frame is durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::StorageError;
+use crate::compact::Written;
 use crate::frame::{self, FILE_HEADER, FRAME_HEADER, Header, Kind};
 use crate::fs::{File, Fs};
 use crate::group::{FrameGroup, ShardId};
-use crate::index::{Footer, Index};
+use crate::index::Index;
 use crate::scan::{Block, Place};
-use crate::state::{self, Checkpoint, Entry, Sealed, State};
+use crate::state::{self, Entry, Sealed, State};
 use crate::storage::{Done, Options};
 
 /// What readers see and the log thread changes, always by whole groups that are durable.
 #[derive(Default)]
 pub(crate) struct Contents {
     pub(crate) state: State,
-    /// The blocks of each shard, by time.
+    /// The blocks of each shard that are not in sealed files, by time.
     pub(crate) blocks: BTreeMap<ShardId, Vec<Block>>,
-    /// The log's files, sealed or open.
+    /// The files of the manifest, and the open one.
     pub(crate) files: BTreeMap<u64, LogFile>,
+    /// Files of the manifest that cannot be read, and why.
+    pub(crate) damaged: BTreeMap<u64, StorageError>,
+    /// Files of the manifest of which a block cannot be read: background work leaves them alone.
+    pub(crate) unmovable: BTreeSet<u64>,
+    pub(crate) compaction: Compaction,
+}
+
+/// What background work has done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compaction {
+    /// How often it ran.
+    pub jobs: u64,
+    /// Bytes of blocks that it read.
+    pub bytes_read: u64,
+    /// Bytes of runs that it wrote.
+    pub bytes_written: u64,
+    /// What its thread has used of processors.
+    pub cpu: std::time::Duration,
 }
 
 /// A file of the log.
@@ -66,17 +86,19 @@ pub(crate) struct Log {
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
     pub(crate) contents: Arc<Mutex<Contents>>,
-    pub(crate) sealed: Vec<Sealed>,
     /// None between sealing a file and beginning the next, which a full disk can make long.
     pub(crate) active: Option<Active>,
-    pub(crate) next_number: u64,
+    /// Of files; background work takes numbers too.
+    pub(crate) next_number: Arc<AtomicU64>,
+    /// The open file is sealed before it grows beyond.
+    pub(crate) file_bytes: u64,
     pub(crate) chain: Chain,
     /// None where there is no sled (a simulated disk) or it failed.
     pub(crate) index: Option<Index>,
-    /// Footers that the index does not have yet.
-    pub(crate) new_footers: Vec<Footer>,
     /// Whether the index is behind by more than rows and progress.
     pub(crate) index_behind: bool,
+    /// Whether something has changed that may make space come free.
+    pub(crate) look_for_space: bool,
 }
 
 /// A group as bytes; headers are filled in when its place in the log is known.
@@ -100,9 +122,7 @@ impl Encoded {
             let (_, ends, _) = update.block.parts();
             let mut from = 0;
             while from < ends.len() {
-                let start = if from == 0 { 0 } else { ends[from - 1] as usize };
-                let rows = ends[from..].partition_point(|end| (*end as usize) < start + block_bytes);
-                let to = (from + rows + 1).min(ends.len());
+                let to = frame::cut(ends, from, block_bytes);
                 let mut header = Header::new(Kind::Data);
                 header.shard = update.shard;
                 header.block = update.kind;
@@ -170,12 +190,10 @@ impl Contents {
         }
     }
 
-    /// The files that hold rows of shards that still exist.
-    fn live_files(&self) -> BTreeSet<u64> {
+    /// Bytes of blocks on disk that belong to shards, in the open file.
+    fn open_bytes(&self) -> u64 {
         let blocks = self.blocks.values().flatten();
-        blocks
-            .filter_map(|b| if let Place::Disk { file, .. } = b.place { Some(file) } else { None })
-            .collect()
+        blocks.map(|b| if let Place::Disk { len, .. } = b.place { len } else { 0 }).sum()
     }
 }
 
@@ -186,15 +204,15 @@ pub(crate) fn lock(contents: &Mutex<Contents>) -> MutexGuard<'_, Contents> {
 /// The block of a data frame.
 pub(crate) fn block(entry: &Entry, file: u64) -> Block {
     Block {
-        time: entry.lower,
+        time: entry.upper,
         kind: entry.kind,
         rows: entry.rows,
         place: Place::Disk { file, offset: entry.offset, len: entry.len },
     }
 }
 
-pub(crate) fn file_name(number: u64) -> String {
-    format!("{number:06}.log")
+pub(crate) fn file_name(number: u64, run: bool) -> String {
+    format!("{number:06}.{}", if run { "run" } else { "log" })
 }
 
 impl Log {
@@ -233,6 +251,7 @@ impl Log {
             }
             base += group.buffer.len() as u64;
             dropped |= !group.group.drop_shards.is_empty();
+            self.look_for_space |= dropped || !group.group.sinces.is_empty();
             self.index_behind |= dropped || !group.group.catalog.is_empty();
         }
         drop(contents);
@@ -242,31 +261,64 @@ impl Log {
         Ok(())
     }
 
+    /// Puts runs in the place of what they were made from: durable, then visible.
+    pub(crate) fn publish(&mut self, written: Written) -> Result<(), StorageError> {
+        let Written { swap, files, .. } = written;
+        if let Err(e) = self.append_swap(&swap) {
+            // After a failed sync the frame may be durable nevertheless: the next start decides.
+            if !e.is_fatal() {
+                files.iter().for_each(|(_, file)| self.remove(&file.path));
+            }
+            return Err(e);
+        }
+        let mut contents = lock(&self.contents);
+        contents.files.extend(files);
+        contents.state.swap(&swap);
+        drop(contents);
+        self.index_behind = true;
+        self.look_for_space = true;
+        self.remove_dead();
+        Ok(())
+    }
+
+    fn append_swap(&mut self, swap: &state::Swap) -> Result<(), StorageError> {
+        let mut header = Header::new(Kind::Swap);
+        let mut bytes = vec![0; FRAME_HEADER];
+        frame::put_plain(&mut bytes, &mut header, &swap.encode());
+        self.make_room(bytes.len() as u64)?;
+        let active = self.active.as_mut().expect("made room");
+        header.durable = active.len;
+        let mut chain = self.chain;
+        bytes[..FRAME_HEADER].copy_from_slice(&chain.link(&mut header));
+        let LogFile { file, path } = &active.file;
+        file.write_all_at(&bytes, active.len).map_err(|e| undo(&active.file, active.len, &e))?;
+        file.sync().map_err(|e| StorageError::sync(path, &e))?;
+        active.len += bytes.len() as u64;
+        self.chain = chain;
+        Ok(())
+    }
+
     /// Writes the index if what it mirrors has changed. A failure costs the index, not the log.
     pub(crate) fn write_index(&mut self) {
         if !std::mem::take(&mut self.index_behind) {
             return;
         }
-        let Some(index) = &self.index else {
-            self.new_footers.clear();
-            return;
-        };
+        let Some(index) = &self.index else { return };
         let state = lock(&self.contents).state.clone();
-        let mirrored = (self.chain.sequence, self.chain.hash);
-        match index.write(mirrored, &self.sealed, &state, &self.new_footers) {
-            Ok(()) => self.new_footers.clear(),
-            Err(reason) => {
-                tracing::warn!(%reason, "the index cannot be written; the next start rebuilds it from the log");
-                self.index = None;
-            }
+        if let Err(reason) = index.write(self.chain, &state) {
+            tracing::warn!(%reason, "the index cannot be written; the next start rebuilds it from the log");
+            self.index = None;
         }
     }
 
-    /// After a drop: removes sealed files that hold nothing any more. They have to leave the checkpoint first, so a new
-    /// file is begun.
+    /// After a drop: removes files that hold nothing any more. An open file of which most has gone is sealed, so that
+    /// background work can have the rest of it.
     fn give_back_space(&mut self) -> Result<(), StorageError> {
-        let live = lock(&self.contents).live_files();
-        if self.sealed.iter().all(|s| live.contains(&s.number)) {
+        self.remove_dead();
+        let live = lock(&self.contents).open_bytes();
+        let Some(active) = &self.active else { return Ok(()) };
+        let own = active.len - active.start;
+        if own < self.options.slack() || live > own / 2 {
             return Ok(());
         }
         match self.seal().and_then(|()| self.begin()) {
@@ -276,9 +328,32 @@ impl Log {
         }
     }
 
+    /// Removes the files that neither the manifest names nor the log is written to. What took them off the manifest is
+    /// durable in the open file.
+    fn remove_dead(&mut self) {
+        let Some(active) = &self.active else { return };
+        let mut contents = lock(&self.contents);
+        let Contents { state, files, damaged, unmovable, .. } = &mut *contents;
+        let needed = |number: &u64| state.sealed.contains_key(number) || *number == active.number;
+        damaged.retain(|number, _| needed(number));
+        unmovable.retain(needed);
+        let dead: Vec<(u64, LogFile)> = files.extract_if(.., |number, _| !needed(number)).collect();
+        drop(contents);
+        for (_, file) in dead {
+            self.remove(&file.path);
+        }
+    }
+
+    fn remove(&self, path: &Path) {
+        if let Err(e) = self.fs.remove(path) {
+            // The manifest does not name it, so the next start tries again.
+            tracing::warn!(path = %path.display(), error = %e, "cannot remove a file that is not needed");
+        }
+    }
+
     fn make_room(&mut self, bytes: u64) -> Result<(), StorageError> {
         if let Some(active) = &self.active {
-            if active.len == active.start || active.len + bytes <= self.options.segment_bytes {
+            if active.len == active.start || active.len + bytes <= self.file_bytes {
                 return Ok(());
             }
             self.seal()?;
@@ -287,11 +362,10 @@ impl Log {
     }
 
     /// Closes the open file with its footer.
-    fn seal(&mut self) -> Result<(), StorageError> {
+    pub(crate) fn seal(&mut self) -> Result<(), StorageError> {
         let Some(active) = &mut self.active else { return Ok(()) };
         let contents = lock(&self.contents);
-        let shards = &contents.state.shards;
-        active.entries.retain(|e| shards.get(&e.shard).is_some_and(|s| s.born <= e.sequence));
+        active.entries.retain(|e| contents.state.is_live(e.shard, e.sequence));
         drop(contents);
         let payload = state::encode_footer(&mut active.entries);
         let mut header = Header::new(Kind::Footer);
@@ -305,51 +379,47 @@ impl Log {
         file.write_all_at(&bytes, active.len).map_err(|e| undo(&active.file, active.len, &e))?;
         file.sync().map_err(|e| StorageError::sync(path, &e))?;
         self.chain = chain;
-        let len = active.len + bytes.len() as u64;
-        self.sealed.push(Sealed { number: active.number, len, sequence: chain.sequence, hash: chain.hash });
-        self.new_footers.push(Footer { number: active.number, hash: chain.hash, payload });
+        let mut contents = lock(&self.contents);
+        contents.state.seal(Sealed {
+            number: active.number,
+            run: false,
+            len: active.len + bytes.len() as u64,
+            sequence: chain.sequence,
+            hash: chain.hash,
+            parts: state::parts(&active.entries),
+        });
+        // From now on they are looked up in the footer.
+        contents.blocks.clear();
+        drop(contents);
         self.active = None;
+        self.look_for_space = true;
         Ok(())
     }
 
     /// Begins the next file with a checkpoint. There is no open file.
     pub(crate) fn begin(&mut self) -> Result<(), StorageError> {
-        let number = self.next_number;
-        let (payload, keep, dead) = {
+        let number = self.next_number.fetch_add(1, Ordering::SeqCst);
+        let (payload, live) = {
             let contents = lock(&self.contents);
-            let live = contents.live_files();
-            let (keep, dead): (Vec<_>, Vec<_>) =
-                self.sealed.iter().cloned().partition(|s| live.contains(&s.number));
-            (Checkpoint::encode(&keep, &contents.state), keep, dead)
+            let parts = contents.state.sealed.values().flat_map(|s| &s.parts);
+            (contents.state.encode(), parts.map(|p| p.stored).sum::<u64>())
         };
-        let mut bytes = frame::file_header(number).to_vec();
+        let mut bytes = frame::file_header(number, false).to_vec();
         bytes.resize(FILE_HEADER + FRAME_HEADER, 0);
         let mut header = Header::new(Kind::Checkpoint);
         frame::put_plain(&mut bytes, &mut header, &payload);
         let mut chain = self.chain;
         bytes[FILE_HEADER..FILE_HEADER + FRAME_HEADER].copy_from_slice(&chain.link(&mut header));
 
-        let file = create(&*self.fs, &self.dir, &file_name(number), &bytes)?;
+        let file = create(&*self.fs, &self.dir, &file_name(number, false), &bytes)?;
         self.chain = chain;
-        self.next_number += 1;
         let start = bytes.len() as u64;
-        let mut contents = lock(&self.contents);
-        contents.files.insert(number, file.clone());
-        for sealed in &dead {
-            contents.files.remove(&sealed.number);
-        }
-        drop(contents);
+        lock(&self.contents).files.insert(number, file.clone());
         self.active = Some(Active { number, file, len: start, entries: Vec::new(), start });
-        self.sealed = keep;
+        // What is dead in the open file cannot be given back, so that it stays small beside what is stored.
+        self.file_bytes = (live / 8).clamp(self.options.slack(), self.options.segment_bytes);
         self.index_behind = true;
-        self.new_footers.retain(|f| self.sealed.iter().any(|s| s.number == f.number));
-        for sealed in dead {
-            let path = self.dir.join(file_name(sealed.number));
-            if let Err(e) = self.fs.remove(&path) {
-                // It is not in the checkpoint, so the next start tries again.
-                tracing::warn!(path = %path.display(), error = %e, "cannot remove a log file without rows");
-            }
-        }
+        self.remove_dead();
         Ok(())
     }
 }

@@ -14,19 +14,21 @@
 //!                                                        → damage, reported and left as it is
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::StorageError;
-use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileHeader, Header, Kind, TRAILER};
+use crate::frame::{self, FILE_HEADER, FRAME_HEADER, Header, Kind, TRAILER};
 use crate::fs::{self, Fs};
 use crate::group::FrameGroup;
-use crate::index::{Footer, Index};
+use crate::index::Index;
 use crate::log::{Active, Chain, Contents, Log, LogFile, block, file_name, lock};
 use crate::scan::read_frame;
-use crate::state::{self, Checkpoint, Entry, Sealed, State};
+use crate::sealed::{self, read_footer, read_header};
+use crate::state::{self, Entry, Sealed, State, Swap};
 use crate::storage::{Options, Recovered};
 
 const LOCK: &str = "LOCK";
@@ -47,20 +49,9 @@ pub(crate) fn open(
     let lock_guard = take_lock(&*fs, dir)?;
     let mut notes = Vec::new();
     let mut index = open_index(&*fs, dir, &mut notes);
-    let mirrored = index.as_ref().and_then(Index::mirrored);
-    let mut files = find_files(&*fs, dir)?;
-
-    let tail = loop {
-        let Some((number, file)) = files.last() else { break None };
-        if let Some(tail) = Tail::read(*number, file)? {
-            break Some(tail);
-        }
-        // Begun, but nothing in it was ever promised.
-        notes.push(format!("removed {}: it had been begun, but not written", file.path.display()));
-        fs.remove(&file.path).map_err(|e| StorageError::io("remove", &file.path, &e))?;
-        fs.sync_dir(dir).map_err(|e| StorageError::sync(dir, &e))?;
-        files.pop();
-    };
+    let surveyed = survey(&*fs, dir, index.as_ref())?;
+    let Survey { next_number, found, leftovers, mut damaged, notes: more } = surveyed;
+    notes.extend(more);
 
     let contents = Arc::new(Mutex::new(Contents::default()));
     let mut log = Log {
@@ -68,40 +59,44 @@ pub(crate) fn open(
         dir: dir.to_owned(),
         options,
         contents: contents.clone(),
-        sealed: Vec::new(),
         active: None,
-        next_number: 1,
+        next_number: Arc::new(AtomicU64::new(next_number)),
+        file_bytes: options.slack(),
         chain: Chain::default(),
         index: None,
-        new_footers: Vec::new(),
         index_behind: true,
+        look_for_space: true,
     };
-    let Some(tail) = tail else {
-        if let Some((sequence, _)) = mirrored {
-            let what = format!("no log file is here, but the index knows of {sequence} frames");
-            return Err(StorageError::damaged(dir, 0, what));
+    // A kill may have come between the creation of the tail and the sync that makes its name durable.
+    fs::sync_parent(&*fs, dir).map_err(|e| StorageError::sync(dir, &e))?;
+    fs.sync_dir(dir).map_err(|e| StorageError::sync(dir, &e))?;
+    if let Some(Found { tail, replayed, .. }) = &found {
+        if replayed.sealed.is_none() && replayed.end < tail.len {
+            tail.file.file.set_len(replayed.end).map_err(|e| StorageError::sync(&tail.file.path, &e))?;
         }
-        fs::sync_parent(&*log.fs, dir).map_err(|e| StorageError::sync(dir, &e))?;
+        // After a kill the system may still hold what was read here in memory only.
+        tail.file.file.sync().map_err(|e| StorageError::sync(&tail.file.path, &e))?;
+    }
+    for path in &leftovers {
+        fs.remove(path).map_err(|e| StorageError::io("remove", path, &e))?;
+    }
+    if !leftovers.is_empty() {
+        fs.sync_dir(dir).map_err(|e| StorageError::sync(dir, &e))?;
+    }
+    let Some(Found { tail, replayed, files }) = found else {
         log.index = index;
         log.begin()?;
         return Ok((log, lock_guard, Recovered { notes, ..Recovered::default() }));
     };
 
-    // A kill may have come between the creation of the tail and the sync that makes its name durable.
-    fs::sync_parent(&*log.fs, dir).map_err(|e| StorageError::sync(dir, &e))?;
-    log.fs.sync_dir(dir).map_err(|e| StorageError::sync(dir, &e))?;
-    log.next_number = tail.number + 1;
-    log.sealed = tail.checkpoint.sealed.clone();
-    remove_leftovers(&*fs, &files, &tail, &mut notes)?;
-    let replayed = tail.replay(mirrored, &mut notes)?;
-    let state = replayed.state;
-
     // What the index says counts only if the log confirms the frame that it mirrors.
+    let mirrored = index.as_ref().and_then(Index::mirrored);
+    let mut state = replayed.state;
     if let Some(opened) = &index
         && mirrored.is_some()
         && replayed.mirrored.as_ref().is_none_or(|catalog| opened.catalog().as_ref() != Some(catalog))
     {
-        if mirrored.is_none_or(|(sequence, _)| sequence >= tail.chain.sequence) {
+        if mirrored.is_none_or(|mirrored| mirrored.sequence >= tail.chain.sequence) {
             notes.push("the index does not agree with the log: it is rebuilt".into());
         }
         // sled's own lock goes first.
@@ -111,22 +106,13 @@ pub(crate) fn open(
         log.index_behind = false;
     }
 
-    // Sealed files first: a shard's blocks come in the order of the log.
-    let mut blocks = Vec::new();
-    let mut all_files = Vec::new();
-    for sealed in &log.sealed {
-        let found = files.iter().find(|(number, _)| *number == sealed.number);
-        let Some((number, file)) = found else {
-            let path = dir.join(file_name(sealed.number));
-            return Err(StorageError::damaged(&path, 0, "the file is missing"));
-        };
-        let entries = sealed_entries(sealed, file, index.as_ref(), &mut log.new_footers, &mut notes)?;
-        blocks.extend(entries.into_iter().map(|e| (*number, e)));
-        all_files.push((*number, file.clone()));
+    let sealed_tail = replayed.sealed.is_some();
+    let mut entries = replayed.entries;
+    entries.retain(|e| state.is_live(e.shard, e.sequence));
+    if let Some(sealed) = replayed.sealed {
+        state.seal(sealed);
     }
-    blocks.extend(replayed.entries.iter().map(|e| (tail.number, *e)));
-    all_files.push((tail.number, tail.file.clone()));
-
+    damaged.retain(|number, _| state.sealed.contains_key(number));
     let recovered = Recovered {
         catalog: state.catalog.clone(),
         progress: state.progress.clone(),
@@ -137,38 +123,143 @@ pub(crate) fn open(
     };
     {
         let mut contents = lock(&contents);
-        for (number, entry) in blocks {
-            if state.shards.get(&entry.shard).is_some_and(|s| s.born <= entry.sequence) {
-                contents.add(entry.shard, block(&entry, number));
-            }
+        if !sealed_tail {
+            entries.iter().for_each(|e| contents.add(e.shard, block(e, tail.number)));
         }
+        contents.files = files;
+        contents.files.insert(tail.number, tail.file.clone());
+        contents.damaged = damaged;
         contents.state = state;
-        contents.files = all_files.into_iter().collect();
     }
-    log.index_behind |= !log.new_footers.is_empty();
     log.index = index;
     log.chain = replayed.chain;
-    match replayed.sealed {
-        None => {
-            log.active = Some(Active {
-                number: tail.number,
-                file: tail.file,
-                len: replayed.end,
-                entries: replayed.entries,
-                start: tail.end,
-            });
-        }
-        Some((sealed, footer)) => {
-            log.new_footers.push(Footer { number: sealed.number, hash: sealed.hash, payload: footer });
-            log.sealed.push(sealed);
-            match log.begin() {
-                // What is there can be read; writing meets the full disk by itself.
-                Err(e @ StorageError::DiskFull { .. }) => notes.push(e.to_string()),
-                other => other?,
-            }
+    if !sealed_tail {
+        let (number, file, len, start) = (tail.number, tail.file, replayed.end, tail.end);
+        log.active = Some(Active { number, file, len, entries, start });
+    }
+    if sealed_tail || tail.version < frame::VERSION {
+        match log.seal().and_then(|()| log.begin()) {
+            // What is there can be read; writing meets the full disk by itself.
+            Err(e @ StorageError::DiskFull { .. }) => notes.push(e.to_string()),
+            other => other?,
         }
     }
     Ok((log, lock_guard, Recovered { notes, ..recovered }))
+}
+
+/// What is in a directory, and what a start makes of it. To look changes nothing.
+pub(crate) struct Survey {
+    /// No file has this number or a greater one.
+    pub(crate) next_number: u64,
+    /// None: the directory is new.
+    pub(crate) found: Option<Found>,
+    /// Files that are not needed: begun but never promised, or replaced.
+    pub(crate) leftovers: Vec<PathBuf>,
+    /// Files of the manifest that are missing or not what was written.
+    pub(crate) damaged: BTreeMap<u64, StorageError>,
+    /// What a start repairs, and what it cannot.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The log of a directory.
+pub(crate) struct Found {
+    pub(crate) tail: Tail,
+    pub(crate) replayed: Replayed,
+    /// The files of the manifest.
+    pub(crate) files: BTreeMap<u64, LogFile>,
+}
+
+/// Reads the directory's files. An error means that the log itself cannot be followed to its end.
+pub(crate) fn survey(fs: &dyn Fs, dir: &Path, index: Option<&Index>) -> Result<Survey, StorageError> {
+    let mirrored = index.and_then(Index::mirrored);
+    let mut files = find_files(fs, dir)?;
+    let next_number = files.keys().next_back().map_or(1, |(number, _)| number + 1);
+    let (mut leftovers, mut notes) = (Vec::new(), Vec::new());
+    let tail = loop {
+        let last = files.iter().rev().find(|((_, run), _)| !run);
+        let Some((&(number, _), file)) = last else { break None };
+        if let Some(tail) = Tail::read(number, file)? {
+            break Some(tail);
+        }
+        // Begun, but nothing in it was ever promised.
+        notes.push(format!("removed {}: it had been begun, but not written", file.path.display()));
+        leftovers.push(file.path.to_path_buf());
+        files.remove(&(number, false));
+    };
+    let Some(mut tail) = tail else {
+        let known = mirrored.map(|m| format!("the index knows of {} frames", m.sequence));
+        let known = known.or_else(|| files.values().next().map(|f| format!("{} is", f.path.display())));
+        if let Some(known) = known {
+            return Err(StorageError::damaged(dir, 0, format!("no log file is here, but {known}")));
+        }
+        return Ok(Survey { next_number, found: None, leftovers, damaged: BTreeMap::new(), notes });
+    };
+    if tail.version == 1 {
+        tail.add_parts(dir, &files)?;
+    }
+    let replayed = tail.replay(mirrored, &mut notes)?;
+    if let Some(index) = index {
+        missing_tail(dir, index, &tail, &replayed)?;
+    }
+    let mut damaged = BTreeMap::new();
+    let mut needed = BTreeMap::new();
+    files.remove(&(tail.number, false));
+    for sealed in replayed.state.sealed.values() {
+        let checked = match files.remove(&(sealed.number, sealed.run)) {
+            None => {
+                let path = dir.join(file_name(sealed.number, sealed.run));
+                Err(StorageError::damaged(&path, 0, "the file is missing"))
+            }
+            Some(file) => {
+                let checked = sealed::check(sealed, &file);
+                needed.insert(sealed.number, file);
+                checked
+            }
+        };
+        match checked {
+            Ok(note) => notes.extend(note),
+            Err(error @ (StorageError::Damaged { .. } | StorageError::Version { .. })) => {
+                let shards: Vec<_> = sealed.parts.iter().map(|p| p.shard.to_string()).collect();
+                let shards = shards.join(", ");
+                notes.push(format!(
+                    "{error}; it is set aside: reads of shards {shards} fail, all others go on"
+                ));
+                damaged.insert(sealed.number, error);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    for file in files.values() {
+        let path = file.path.display();
+        if damaged.is_empty() {
+            notes.push(format!("removed {path}: nothing in it is needed"));
+            leftovers.push(file.path.to_path_buf());
+        } else {
+            // If damage took the frame that names it, it holds what is missed.
+            notes.push(format!("left {path} where it is: nothing names it, but something is missed"));
+        }
+    }
+    let found = Some(Found { tail, replayed, files: needed });
+    Ok(Survey { next_number, found, leftovers, damaged, notes })
+}
+
+/// An index of this very log that knows of more than the log holds: files are missing at its end.
+fn missing_tail(dir: &Path, index: &Index, tail: &Tail, replayed: &Replayed) -> Result<(), StorageError> {
+    let Some(mirrored) = index.mirrored().filter(|m| m.sequence > replayed.chain.sequence) else {
+        return Ok(());
+    };
+    let Some(known) = index.state() else { return Ok(()) };
+    let mut own = replayed.sealed.iter().chain(replayed.state.sealed.values());
+    if !own.any(|s| known.sealed.get(&s.number).is_some_and(|k| k.hash == s.hash)) {
+        return Ok(());
+    }
+    let what = format!(
+        "log files are missing after {}: it ends at frame {}, the index knows of {}",
+        file_name(tail.number, false),
+        replayed.chain.sequence,
+        mirrored.sequence
+    );
+    Err(StorageError::damaged(dir, 0, what))
 }
 
 fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Lock, StorageError> {
@@ -202,60 +293,49 @@ fn new_index(fs: &dyn Fs, dir: &Path, notes: &mut Vec<String>) -> Option<Index> 
     index.map_err(|reason| notes.push(format!("storage goes on without an index: {reason}"))).ok()
 }
 
-fn find_files(fs: &dyn Fs, dir: &Path) -> Result<Vec<(u64, LogFile)>, StorageError> {
+/// Log files and runs, by number and whether they are runs.
+fn find_files(fs: &dyn Fs, dir: &Path) -> Result<BTreeMap<(u64, bool), LogFile>, StorageError> {
     let names = fs.list(dir).map_err(|e| StorageError::io("list", dir, &e))?;
-    let mut files = Vec::new();
+    let mut files = BTreeMap::new();
     for name in names {
-        let Some(number) = name.strip_suffix(".log").and_then(|n| n.parse().ok()) else { continue };
+        let Some((number, kind)) = name.split_once('.') else { continue };
+        let Ok(number) = number.parse() else { continue };
+        let run = kind == "run";
+        if name != file_name(number, run) {
+            continue;
+        }
         let path = dir.join(name);
         let file = fs.open(&path, false).map_err(|e| StorageError::io("open", &path, &e))?;
-        files.push((number, LogFile { path: path.into(), file }));
+        files.insert((number, run), LogFile { path: path.into(), file });
     }
-    files.sort_by_key(|(number, _)| *number);
     Ok(files)
 }
 
-/// Removes files that a checkpoint no longer names: a crash came between the checkpoint and their removal.
-fn remove_leftovers(
-    fs: &dyn Fs,
-    files: &[(u64, LogFile)],
-    tail: &Tail,
-    notes: &mut Vec<String>,
-) -> Result<(), StorageError> {
-    let named: BTreeSet<u64> = tail.checkpoint.sealed.iter().map(|s| s.number).collect();
-    for (number, file) in files {
-        if *number < tail.number && !named.contains(number) {
-            notes.push(format!("removed {}: nothing in it is needed", file.path.display()));
-            fs.remove(&file.path).map_err(|e| StorageError::io("remove", &file.path, &e))?;
-        }
-    }
-    Ok(())
-}
-
 /// The last file up to its checkpoint.
-struct Tail {
-    number: u64,
-    file: LogFile,
-    len: u64,
-    checkpoint: Checkpoint,
+pub(crate) struct Tail {
+    pub(crate) number: u64,
+    pub(crate) version: u32,
+    pub(crate) file: LogFile,
+    pub(crate) len: u64,
+    pub(crate) checkpoint: State,
     /// Where the checkpoint ends.
-    end: u64,
+    pub(crate) end: u64,
     /// Up to the checkpoint.
-    chain: Chain,
+    pub(crate) chain: Chain,
 }
 
 /// What the tail's groups made of the checkpoint.
-struct Replayed {
-    state: State,
-    chain: Chain,
-    entries: Vec<Entry>,
-    end: u64,
+pub(crate) struct Replayed {
+    pub(crate) state: State,
+    pub(crate) chain: Chain,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) end: u64,
     /// The catalog as it was at the frame that the index mirrors, if that frame is here.
     mirrored: Option<BTreeMap<String, Vec<u8>>>,
     /// Whether nothing happened since that the index should know.
     index_is_current: bool,
-    /// The file turned out to be sealed: as the next checkpoint will name it, with its footer's payload.
-    sealed: Option<(Sealed, Vec<u8>)>,
+    /// The file turned out to be sealed.
+    pub(crate) sealed: Option<Sealed>,
 }
 
 impl Tail {
@@ -263,8 +343,8 @@ impl Tail {
     fn read(number: u64, file: &LogFile) -> Result<Option<Tail>, StorageError> {
         let len = file.file.len().map_err(|e| StorageError::io("read", &file.path, &e))?;
         let error = match read_checkpoint(number, file, len) {
-            Ok((checkpoint, end, chain)) => {
-                return Ok(Some(Tail { number, file: file.clone(), len, checkpoint, end, chain }));
+            Ok((checkpoint, end, chain, version)) => {
+                return Ok(Some(Tail { number, version, file: file.clone(), len, checkpoint, end, chain }));
             }
             Err(e @ StorageError::Damaged { .. }) => e,
             Err(e) => return Err(e),
@@ -276,11 +356,21 @@ impl Tail {
         }
     }
 
-    fn replay(
-        &self,
-        mirrored: Option<(u64, u64)>,
-        notes: &mut Vec<String>,
-    ) -> Result<Replayed, StorageError> {
+    /// Checkpoints of version 1 do not say what the sealed files hold.
+    fn add_parts(&mut self, dir: &Path, files: &BTreeMap<(u64, bool), LogFile>) -> Result<(), StorageError> {
+        for sealed in std::mem::take(&mut self.checkpoint.sealed).into_values() {
+            let path = dir.join(file_name(sealed.number, false));
+            let file = files.get(&(sealed.number, false));
+            let file = file.ok_or_else(|| StorageError::damaged(&path, 0, "the file is missing"))?;
+            sealed::check(&sealed, file)?;
+            let mut entries = sealed::entries(&sealed, file)?;
+            entries.retain(|e| self.checkpoint.is_live(e.shard, e.sequence));
+            self.checkpoint.seal(Sealed { parts: state::parts(&entries), ..sealed });
+        }
+        Ok(())
+    }
+
+    fn replay(&self, mirrored: Option<Chain>, notes: &mut Vec<String>) -> Result<Replayed, StorageError> {
         let mut walk = walk(&self.file, self.end, self.len, self.chain)?;
         let mut promised = walk.promised;
         if let Some((offset, what)) = &walk.broken {
@@ -310,58 +400,67 @@ impl Tail {
         let end = walk.groups.last().map_or(self.end, |g| g.end);
         let sealed = match &walk.footer {
             Some((offset, header, hash)) if sealed_at(&self.file, *offset, header, *hash, self.len) => {
-                let payload = read_footer(&self.file, *offset, header)?;
-                let sealed =
-                    Sealed { number: self.number, len: self.len, sequence: header.sequence, hash: *hash };
-                Some((sealed, payload))
+                Some((header.sequence, *hash))
             }
             _ => None,
         };
         if sealed.is_none() && end < self.len {
             let (cut, path) = (self.len - end, self.file.path.display());
             notes.push(format!("cut {cut} bytes off {path}: a write that was never finished"));
-            self.file.file.set_len(end).map_err(|e| StorageError::sync(&self.file.path, &e))?;
         }
-        // After a kill the system may still hold what was read here in memory only.
-        self.file.file.sync().map_err(|e| StorageError::sync(&self.file.path, &e))?;
 
-        let mut state = self.checkpoint.state.clone();
+        let mut state = self.checkpoint.clone();
         let mut chain = self.chain;
-        let at = |chain: Chain| mirrored == Some((chain.sequence, chain.hash));
+        let at = |chain: Chain| mirrored == Some(chain);
         let mut catalog = at(chain).then(|| state.catalog.clone());
         let mut index_is_current = at(chain);
         let mut entries = Vec::new();
         for group in walk.groups {
-            for (offset, header) in &group.frames {
-                state.add_block(header);
-                entries.push(Entry::new(header, *offset));
-            }
             chain = group.chain;
-            state.apply(&group.commit, chain.sequence);
-            index_is_current &= group.commit.catalog.is_empty() && group.commit.drop_shards.is_empty();
+            match group.closing {
+                Closing::Commit(commit) => {
+                    for (offset, header) in &group.frames {
+                        state.add_block(header);
+                        entries.push(Entry::new(header, *offset));
+                    }
+                    state.apply(&commit, chain.sequence);
+                    index_is_current &= commit.catalog.is_empty() && commit.drop_shards.is_empty();
+                }
+                Closing::Swap(swap) => {
+                    state.swap(&swap);
+                    index_is_current = false;
+                }
+            }
             if at(chain) {
                 catalog = Some(state.catalog.clone());
                 index_is_current = true;
             }
         }
-        if let Some((sealed, _)) = &sealed {
-            chain = Chain { sequence: sealed.sequence, hash: sealed.hash };
+        let sealed = sealed.map(|(sequence, hash)| {
+            chain = Chain { sequence, hash };
             index_is_current = false;
             if at(chain) {
                 catalog = Some(state.catalog.clone());
             }
-        }
+            entries.retain(|e: &Entry| state.is_live(e.shard, e.sequence));
+            let (number, len, parts) = (self.number, self.len, state::parts(&entries));
+            Sealed { number, run: false, len, sequence, hash, parts }
+        });
         Ok(Replayed { state, chain, entries, end, mirrored: catalog, index_is_current, sealed })
     }
 }
 
-/// (checkpoint, where it ends, the chain up to it) of a file.
-fn read_checkpoint(number: u64, file: &LogFile, len: u64) -> Result<(Checkpoint, u64, Chain), StorageError> {
+/// (checkpoint, where it ends, the chain up to it, the version) of a file.
+pub(crate) fn read_checkpoint(
+    number: u64,
+    file: &LogFile,
+    len: u64,
+) -> Result<(State, u64, Chain, u32), StorageError> {
     let damaged = |offset, what: &str| StorageError::damaged(&file.path, offset, what);
     if len < (FILE_HEADER + FRAME_HEADER) as u64 {
         return Err(damaged(0, "the file ends within its header"));
     }
-    check_file_header(number, file)?;
+    let version = sealed::check_header(number, false, file)?;
     let at = FILE_HEADER as u64;
     let (header, hash) = read_header(file, at)?.ok_or_else(|| damaged(at, "no frame begins here"))?;
     if header.kind != Kind::Checkpoint || at + header.frame_len() > len {
@@ -369,66 +468,43 @@ fn read_checkpoint(number: u64, file: &LogFile, len: u64) -> Result<(Checkpoint,
     }
     let (header, stored) = read_frame(file, at, header.frame_len())?;
     let payload = frame::take_plain(&header, &stored);
-    let checkpoint = payload.and_then(|p| Checkpoint::decode(&p));
+    let checkpoint = payload.and_then(|p| State::decode(&p, version));
     let checkpoint = checkpoint.ok_or_else(|| damaged(at, "the checkpoint cannot be unpacked"))?;
-    Ok((checkpoint, at + header.frame_len(), Chain { sequence: header.sequence, hash }))
-}
-
-fn check_file_header(number: u64, file: &LogFile) -> Result<(), StorageError> {
-    let mut bytes = [0; FILE_HEADER];
-    file.file.read_exact_at(&mut bytes, 0).map_err(|e| match e.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            StorageError::damaged(&file.path, 0, "the file ends within its header")
-        }
-        _ => StorageError::io("read", &file.path, &e),
-    })?;
-    match frame::check_file_header(&bytes, number) {
-        FileHeader::Good => Ok(()),
-        FileHeader::Bad => Err(StorageError::damaged(&file.path, 0, "this is not a log file")),
-        FileHeader::Number(other) => {
-            Err(StorageError::damaged(&file.path, 0, format!("this is log file {other}, not {number}")))
-        }
-        FileHeader::Version(found) => {
-            Err(StorageError::Version { file: file.path.to_path_buf(), found, known: frame::VERSION })
-        }
-    }
-}
-
-/// The header at an offset and its hash, if a sound one is there.
-fn read_header(file: &LogFile, offset: u64) -> Result<Option<(Header, u64)>, StorageError> {
-    let mut bytes = [0; FRAME_HEADER];
-    match file.file.read_exact_at(&mut bytes, offset) {
-        Ok(()) => Ok(Header::decode(&bytes).map(|header| (header, frame::hash(&bytes)))),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(e) => Err(StorageError::io("read", &file.path, &e)),
-    }
+    Ok((checkpoint, at + header.frame_len(), Chain { sequence: header.sequence, hash }, version))
 }
 
 /// The groups of a file.
-struct Walk {
-    groups: Vec<Group>,
+pub(crate) struct Walk {
+    pub(crate) groups: Vec<Group>,
     /// Offset, header and hash of the footer frame, where one follows the groups.
     footer: Option<(u64, Header, u64)>,
     /// Where the frames stop to fit, and how, if that is before the end of the file.
-    broken: Option<(u64, String)>,
+    pub(crate) broken: Option<(u64, String)>,
     /// Up to the last frame that fits.
-    chain: Chain,
+    pub(crate) chain: Chain,
     /// The greatest `durable` of the frames that fit.
     promised: u64,
 }
 
-struct Group {
-    start: u64,
-    end: u64,
+pub(crate) struct Group {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
     /// Its data frames.
-    frames: Vec<(u64, Header)>,
-    commit: FrameGroup,
-    /// Up to its commit frame.
-    chain: Chain,
+    pub(crate) frames: Vec<(u64, Header)>,
+    pub(crate) closing: Closing,
+    /// Up to its last frame.
+    pub(crate) chain: Chain,
+}
+
+/// What the last frame of a group says.
+pub(crate) enum Closing {
+    Commit(FrameGroup),
+    /// Without data frames.
+    Swap(Swap),
 }
 
 /// Reads headers and commits, not rows.
-fn walk(file: &LogFile, from: u64, len: u64, chain: Chain) -> Result<Walk, StorageError> {
+pub(crate) fn walk(file: &LogFile, from: u64, len: u64, chain: Chain) -> Result<Walk, StorageError> {
     let mut walk = Walk { groups: Vec::new(), footer: None, broken: None, chain, promised: from };
     let (mut offset, mut start, mut frames) = (from, from, Vec::new());
     while offset < len {
@@ -450,18 +526,22 @@ fn walk(file: &LogFile, from: u64, len: u64, chain: Chain) -> Result<Walk, Stora
         walk.promised = walk.promised.max(header.durable);
         match header.kind {
             Kind::Data => frames.push((offset, header)),
-            Kind::Commit if header.rows as usize == frames.len() => {
+            Kind::Commit | Kind::Swap if header.rows as usize == frames.len() => {
                 let payload = match read_frame(file, offset, header.frame_len()) {
                     Ok((header, stored)) => frame::take_plain(&header, &stored),
                     Err(StorageError::Damaged { .. }) => None,
                     Err(e) => return Err(e),
                 };
-                let Some(commit) = payload.and_then(|p| state::decode_commit(&p)) else {
+                let closing = payload.and_then(|p| match header.kind {
+                    Kind::Swap => Swap::decode(&p).map(Closing::Swap),
+                    _ => state::decode_commit(&p).map(Closing::Commit),
+                });
+                let Some(closing) = closing else {
                     walk.broken = Some((offset, "a commit cannot be read".into()));
                     break;
                 };
                 let frames = std::mem::take(&mut frames);
-                walk.groups.push(Group { start, end, frames, commit, chain: next });
+                walk.groups.push(Group { start, end, frames, closing, chain: next });
                 start = end;
             }
             Kind::Footer if frames.is_empty() => {
@@ -517,71 +597,4 @@ fn sealed_at(file: &LogFile, offset: u64, header: &Header, hash: u64, len: u64) 
         && file.file.read_exact_at(&mut bytes, len - TRAILER as u64).is_ok()
         && frame::check_trailer(&bytes) == Some((offset, hash))
         && read_footer(file, offset, header).is_ok()
-}
-
-fn read_footer(file: &LogFile, offset: u64, header: &Header) -> Result<Vec<u8>, StorageError> {
-    let (header, stored) = read_frame(file, offset, header.frame_len())?;
-    let payload = frame::take_plain(&header, &stored).filter(|p| state::decode_footer(p).is_some());
-    payload.ok_or_else(|| StorageError::damaged(&file.path, offset, "the footer cannot be unpacked"))
-}
-
-/// The blocks of a sealed file: from the index, else from its footer, else from its frames.
-fn sealed_entries(
-    sealed: &Sealed,
-    file: &LogFile,
-    index: Option<&Index>,
-    new_footers: &mut Vec<Footer>,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Entry>, StorageError> {
-    let len = file.file.len().map_err(|e| StorageError::io("read", &file.path, &e))?;
-    if len != sealed.len {
-        let what = format!("the file has {len} bytes, {} were written", sealed.len);
-        return Err(StorageError::damaged(&file.path, len.min(sealed.len), what));
-    }
-    check_file_header(sealed.number, file)?;
-    let known =
-        index.and_then(|i| i.footer(sealed.number, sealed.hash)).and_then(|p| state::decode_footer(&p));
-    if let Some(entries) = known {
-        return Ok(entries);
-    }
-    let footer = footer_payload(sealed, file)?;
-    let payload = match footer {
-        Some(payload) => payload,
-        None => {
-            let (_, start, chain) = read_checkpoint(sealed.number, file, len)?;
-            let walk = walk(file, start, len, chain)?;
-            if walk.chain.sequence + 1 < sealed.sequence {
-                let (offset, what) = walk.broken.unwrap_or((len, "frames are missing at the end".into()));
-                return Err(StorageError::damaged(&file.path, offset, what));
-            }
-            notes.push(format!(
-                "the footer of {} is damaged: its frames were read instead",
-                file.path.display()
-            ));
-            let frames = walk.groups.iter().flat_map(|g| &g.frames);
-            let mut entries: Vec<_> = frames.map(|(offset, header)| Entry::new(header, *offset)).collect();
-            state::encode_footer(&mut entries)
-        }
-    };
-    let entries = state::decode_footer(&payload).expect("checked or just encoded");
-    new_footers.push(Footer { number: sealed.number, hash: sealed.hash, payload });
-    Ok(entries)
-}
-
-/// The footer's payload, if trailer and footer are sound and those that the checkpoint names.
-fn footer_payload(sealed: &Sealed, file: &LogFile) -> Result<Option<Vec<u8>>, StorageError> {
-    let mut bytes = [0; TRAILER];
-    let Some(at) = sealed.len.checked_sub(TRAILER as u64) else { return Ok(None) };
-    file.file.read_exact_at(&mut bytes, at).map_err(|e| StorageError::io("read", &file.path, &e))?;
-    let Some((offset, hash)) = frame::check_trailer(&bytes) else { return Ok(None) };
-    match read_header(file, offset)? {
-        Some((header, found)) if hash == sealed.hash && found == hash && header.kind == Kind::Footer => {
-            match read_footer(file, offset, &header) {
-                Ok(payload) => Ok(Some(payload)),
-                Err(StorageError::Damaged { .. }) => Ok(None),
-                Err(e) => Err(e),
-            }
-        }
-        _ => Ok(None),
-    }
 }

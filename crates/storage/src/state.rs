@@ -1,5 +1,8 @@
 //! All that is stored besides rows, and how a commit changes it: the same code when a group is written and when it is
 //! replayed.
+//!
+//! The *manifest* says which sealed files are needed: those that hold a part of a shard that exists. A drop takes parts
+//! away, a [`Swap`] puts what background work has written in the place of what it has read.
 
 use std::collections::BTreeMap;
 
@@ -35,6 +38,8 @@ pub struct ShardState {
 /// All that is not rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
+    /// The manifest, by number.
+    pub(crate) sealed: BTreeMap<u64, Sealed>,
     pub(crate) catalog: BTreeMap<String, Vec<u8>>,
     pub(crate) progress: BTreeMap<u64, BTreeMap<i32, i64>>,
     pub(crate) shards: BTreeMap<ShardId, ShardState>,
@@ -84,6 +89,50 @@ impl State {
         for shard in &group.drop_shards {
             self.shards.remove(shard);
         }
+        if !group.drop_shards.is_empty() {
+            self.prune(|shard, _| !group.drop_shards.contains(&shard));
+        }
+    }
+
+    /// Puts the result of background work in the place of what it was made from. What was dropped meanwhile stays dropped.
+    pub(crate) fn swap(&mut self, swap: &Swap) {
+        for (number, shards) in &swap.gone {
+            if let Some(sealed) = self.sealed.get_mut(number) {
+                sealed.parts.retain(|p| !shards.contains(&p.shard));
+            }
+        }
+        self.sealed.extend(swap.new.iter().map(|s| (s.number, s.clone())));
+        for change in &swap.changes {
+            if let Some(shard) = self.shards.get_mut(&change.shard).filter(|s| s.born == change.born) {
+                shard.updates = shard.updates.saturating_add_signed(change.updates);
+                shard.bytes = shard.bytes.saturating_add_signed(change.bytes);
+                shard.stored_bytes = shard.stored_bytes.saturating_add_signed(change.stored_bytes);
+            }
+        }
+        let born: BTreeMap<ShardId, u64> = self.shards.iter().map(|(id, s)| (*id, s.born)).collect();
+        self.prune(|shard, sequence| born.get(&shard).is_some_and(|born| *born <= sequence));
+    }
+
+    /// Names a file that was just sealed, if a shard that exists has blocks in it.
+    pub(crate) fn seal(&mut self, mut sealed: Sealed) {
+        let shards = &self.shards;
+        sealed.parts.retain(|p| shards.get(&p.shard).is_some_and(|s| s.born <= p.sequence));
+        if !sealed.parts.is_empty() {
+            self.sealed.insert(sealed.number, sealed);
+        }
+    }
+
+    /// Whether a frame of this sequence number is of the shard as it is now, not of one that had its number before.
+    pub(crate) fn is_live(&self, shard: ShardId, sequence: u64) -> bool {
+        self.shards.get(&shard).is_some_and(|s| s.born <= sequence)
+    }
+
+    /// Keeps the parts (shard, greatest sequence number) that are needed, and the files that have one.
+    fn prune(&mut self, needed: impl Fn(ShardId, u64) -> bool) {
+        self.sealed.retain(|_, sealed| {
+            sealed.parts.retain(|p| needed(p.shard, p.sequence));
+            !sealed.parts.is_empty()
+        });
     }
 
     fn shard(&mut self, id: ShardId, sequence: u64) -> &mut ShardState {
@@ -100,7 +149,11 @@ impl State {
         })
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    /// The payload of a checkpoint frame.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let out = &mut Vec::new();
+        put_u64(out, self.sealed.len() as u64);
+        self.sealed.values().for_each(|s| s.encode(out));
         put_u64(out, self.catalog.len() as u64);
         for (key, value) in &self.catalog {
             put_bytes(out, key.as_bytes());
@@ -130,9 +183,13 @@ impl State {
         }
         put_u64(out, self.oracle_mark);
         put_u64(out, self.last_time);
+        std::mem::take(out)
     }
 
-    fn decode(r: &mut Reader<'_>) -> Option<State> {
+    /// What [`State::encode`] was given; of version 1 the sealed files come without their parts.
+    pub(crate) fn decode(bytes: &[u8], version: u32) -> Option<State> {
+        let r = &mut Reader(bytes);
+        let sealed = r.list(|r| Sealed::decode(r, version))?;
         let catalog = r.list(|r| Some((r.string()?, r.bytes()?.to_vec())))?;
         let progress = r.list(|r| Some((r.u64()?, r.list(partition)?)))?;
         let shards = r.list(|r| {
@@ -150,13 +207,16 @@ impl State {
             };
             Some((id, state))
         })?;
-        Some(State {
+        let state = State {
+            sealed: sealed.into_iter().map(|s| (s.number, s)).collect(),
             catalog: catalog.into_iter().collect(),
             progress: progress.into_iter().map(|(s, p)| (s, p.into_iter().collect())).collect(),
             shards: shards.into_iter().collect(),
             oracle_mark: r.u64()?,
             last_time: r.u64()?,
-        })
+        };
+        r.end()?;
+        Some(state)
     }
 }
 
@@ -164,47 +224,154 @@ fn partition(r: &mut Reader<'_>) -> Option<(i32, i64)> {
     Some((r.i32()?, r.i64()?))
 }
 
-/// A sealed file that the log still needs.
+/// A sealed file that is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sealed {
     pub(crate) number: u64,
+    /// Written by background work; else a file of the log.
+    pub(crate) run: bool,
     /// Its bytes, trailer included.
     pub(crate) len: u64,
     /// Sequence number of its footer frame.
     pub(crate) sequence: u64,
     /// Hash of its footer frame's header.
     pub(crate) hash: u64,
+    /// What is needed of it, by shard.
+    pub(crate) parts: Vec<Part>,
 }
 
-/// The payload of a checkpoint frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Checkpoint {
-    pub(crate) sealed: Vec<Sealed>,
-    pub(crate) state: State,
+/// What a sealed file holds of one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) shard: ShardId,
+    /// The greatest of its blocks' sequence numbers.
+    pub(crate) sequence: u64,
+    pub(crate) blocks: u64,
+    pub(crate) rows: u64,
+    /// Bytes of its frames.
+    pub(crate) stored: u64,
+    /// The least time.
+    pub(crate) lower: Timestamp,
+    /// The greatest.
+    pub(crate) upper: Timestamp,
 }
 
-impl Checkpoint {
-    /// The payload for these parts.
-    pub(crate) fn encode(sealed: &[Sealed], state: &State) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_u64(&mut out, sealed.len() as u64);
-        for s in sealed {
-            put_u64(&mut out, s.number);
-            put_u64(&mut out, s.len);
-            put_u64(&mut out, s.sequence);
-            put_u64(&mut out, s.hash);
+impl Sealed {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.number);
+        put_u64(out, u64::from(self.run));
+        put_u64(out, self.len);
+        put_u64(out, self.sequence);
+        put_u64(out, self.hash);
+        put_u64(out, self.parts.len() as u64);
+        for p in &self.parts {
+            put_u64(out, p.shard.0);
+            put_u64(out, p.sequence);
+            put_u64(out, p.blocks);
+            put_u64(out, p.rows);
+            put_u64(out, p.stored);
+            put_u64(out, p.lower);
+            put_u64(out, p.upper - p.lower);
         }
-        state.encode(&mut out);
+    }
+
+    fn decode(r: &mut Reader<'_>, version: u32) -> Option<Sealed> {
+        let number = r.u64()?;
+        let run = version > 1 && r.u64()? != 0;
+        let (len, sequence, hash) = (r.u64()?, r.u64()?, r.u64()?);
+        let part = |r: &mut Reader<'_>| {
+            let (shard, sequence, blocks, rows) = (ShardId(r.u64()?), r.u64()?, r.u64()?, r.u64()?);
+            let (stored, lower) = (r.u64()?, r.u64()?);
+            let upper = lower.checked_add(r.u64()?)?;
+            Some(Part { shard, sequence, blocks, rows, stored, lower, upper })
+        };
+        let parts = if version > 1 { r.list(part)? } else { Vec::new() };
+        Some(Sealed { number, run, len, sequence, hash, parts })
+    }
+
+    /// Its part of a shard.
+    pub(crate) fn part(&self, shard: ShardId) -> Option<&Part> {
+        self.parts.binary_search_by_key(&shard, |p| p.shard).ok().map(|at| &self.parts[at])
+    }
+}
+
+/// The parts of a file's entries.
+pub(crate) fn parts(entries: &[Entry]) -> Vec<Part> {
+    let mut parts: BTreeMap<ShardId, Part> = BTreeMap::new();
+    for e in entries {
+        let (shard, sequence, lower, upper) = (e.shard, e.sequence, e.lower, e.upper);
+        let new = Part { shard, sequence, blocks: 0, rows: 0, stored: 0, lower, upper };
+        let part = parts.entry(shard).or_insert(new);
+        part.sequence = part.sequence.max(e.sequence);
+        part.blocks += 1;
+        part.rows += u64::from(e.rows);
+        part.stored += e.len;
+        part.lower = part.lower.min(e.lower);
+        part.upper = part.upper.max(e.upper);
+    }
+    parts.into_values().collect()
+}
+
+/// Runs in the place of parts of sealed files: the payload of a swap frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swap {
+    /// The parts that go: files, and of each the shards.
+    pub(crate) gone: Vec<(u64, Vec<ShardId>)>,
+    /// The runs that come.
+    pub(crate) new: Vec<Sealed>,
+    pub(crate) changes: Vec<Change>,
+}
+
+/// By how much a shard's figures change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) shard: ShardId,
+    /// Says which one, of those that had this number.
+    pub(crate) born: u64,
+    pub(crate) updates: i64,
+    pub(crate) bytes: i64,
+    pub(crate) stored_bytes: i64,
+}
+
+impl Swap {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_u64(&mut out, self.gone.len() as u64);
+        for (number, shards) in &self.gone {
+            put_u64(&mut out, *number);
+            put_u64(&mut out, shards.len() as u64);
+            shards.iter().for_each(|s| put_u64(&mut out, s.0));
+        }
+        put_u64(&mut out, self.new.len() as u64);
+        self.new.iter().for_each(|s| s.encode(&mut out));
+        put_u64(&mut out, self.changes.len() as u64);
+        for c in &self.changes {
+            put_u64(&mut out, c.shard.0);
+            put_u64(&mut out, c.born);
+            put_i64(&mut out, c.updates);
+            put_i64(&mut out, c.bytes);
+            put_i64(&mut out, c.stored_bytes);
+        }
         out
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Swap> {
         let mut r = Reader(bytes);
-        let sealed =
-            r.list(|r| Some(Sealed { number: r.u64()?, len: r.u64()?, sequence: r.u64()?, hash: r.u64()? }))?;
-        let state = State::decode(&mut r)?;
+        let swap = Swap {
+            gone: r.list(|r| Some((r.u64()?, r.list(|r| Some(ShardId(r.u64()?)))?)))?,
+            new: r.list(|r| Sealed::decode(r, frame::VERSION))?,
+            changes: r.list(|r| {
+                Some(Change {
+                    shard: ShardId(r.u64()?),
+                    born: r.u64()?,
+                    updates: r.i64()?,
+                    bytes: r.i64()?,
+                    stored_bytes: r.i64()?,
+                })
+            })?,
+        };
         r.end()?;
-        Some(Checkpoint { sealed, state })
+        Some(swap)
     }
 }
 
@@ -368,12 +535,50 @@ mod tests {
         assert_eq!(format!("{group:?}"), format!("{back:?}"));
         let mut state = State::default();
         state.apply(&group, 5);
-        let sealed = vec![Sealed { number: 1, len: 2, sequence: 3, hash: 4 }];
-        let bytes = Checkpoint::encode(&sealed, &state);
-        assert_eq!(Checkpoint::decode(&bytes), Some(Checkpoint { sealed, state }));
+        state.seal(sealed(1, 1, 5));
+        let bytes = state.encode();
+        assert_eq!(State::decode(&bytes, frame::VERSION), Some(state));
         for cut in 0..bytes.len() {
-            assert_eq!(Checkpoint::decode(&bytes[..cut]), None);
+            assert_eq!(State::decode(&bytes[..cut], frame::VERSION), None);
         }
+    }
+
+    /// A file with a part of one shard.
+    fn sealed(number: u64, shard: u64, sequence: u64) -> Sealed {
+        let shard = ShardId(shard);
+        let part = Part { shard, sequence, blocks: 2, rows: 30, stored: 400, lower: 5, upper: 9 };
+        Sealed { number, run: false, len: 500, sequence: 3, hash: 4, parts: vec![part] }
+    }
+
+    #[test]
+    fn swaps_come_back_and_do_not_bring_back_what_was_dropped() {
+        let change = Change { shard: ShardId(1), born: 5, updates: -10, bytes: 0, stored_bytes: -100 };
+        let swap = Swap {
+            gone: vec![(1, vec![ShardId(1), ShardId(2)])],
+            new: vec![Sealed { run: true, ..sealed(2, 1, 7) }],
+            changes: vec![change],
+        };
+        let bytes = swap.encode();
+        assert_eq!(Swap::decode(&bytes), Some(swap.clone()));
+        for cut in 0..bytes.len() {
+            assert_eq!(Swap::decode(&bytes[..cut]), None);
+        }
+        let mut state = State::default();
+        state.apply(&group(), 5);
+        state.seal(sealed(1, 1, 7));
+        let drop = FrameGroup { drop_shards: vec![ShardId(1)], ..FrameGroup::default() };
+        let again = FrameGroup { uppers: vec![(ShardId(1), 3)], ..FrameGroup::default() };
+        let (mut swapped, mut dropped) = (state.clone(), state);
+        swapped.shards.get_mut(&ShardId(1)).expect("is there").updates = 30;
+        swapped.swap(&swap);
+        assert_eq!(swapped.sealed.keys().collect::<Vec<_>>(), [&2]);
+        assert_eq!(swapped.shards[&ShardId(1)].updates, 20);
+        dropped.apply(&drop, 8);
+        assert!(dropped.sealed.is_empty());
+        dropped.apply(&again, 9);
+        dropped.swap(&swap);
+        assert!(dropped.sealed.is_empty(), "the number is another shard's now");
+        assert_eq!(dropped.shards[&ShardId(1)].updates, 0);
     }
 
     #[test]

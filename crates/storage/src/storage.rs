@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use repr::Timestamp;
 
 use crate::StorageError;
+use crate::compact::{self, Written};
 use crate::frame::{self, Header, Kind};
 use crate::fs::Fs;
 use crate::group::{FrameGroup, ShardId};
-use crate::log::{Contents, Encoded, Log, lock};
+use crate::log::{Compaction, Contents, Encoded, Log, lock};
 use crate::recovery;
 use crate::scan::{Block, Place, Scan};
 use crate::state::ShardState;
@@ -40,7 +41,7 @@ pub enum Location {
 /// How storage behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// A log file that would grow beyond this many bytes is sealed and the next one begun.
+    /// A log file that would grow beyond this many bytes is sealed and the next one begun; sooner where little is stored.
     pub segment_bytes: u64,
     /// Blocks of more bytes are cut: what a scan holds at once.
     pub block_bytes: usize,
@@ -51,6 +52,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options { segment_bytes: 256 << 20, block_bytes: 4 << 20, batch_bytes: 64 << 20 }
+    }
+}
+
+impl Options {
+    /// So many bytes of no use are left where they are, whatever is stored.
+    pub(crate) fn slack(&self) -> u64 {
+        self.segment_bytes.min(8 << 20)
     }
 }
 
@@ -80,6 +88,8 @@ struct Inner {
     /// To the first thread; none once closed.
     queue: Mutex<Option<Sender<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Asks the log thread for an answer when background work has nothing to do.
+    settle: Option<Sender<mpsc::Sender<()>>>,
     /// Counts the times that appending was resumed after a full disk.
     epoch: AtomicU64,
 }
@@ -99,28 +109,31 @@ impl Storage {
         fs: Arc<dyn Fs>,
         options: Options,
     ) -> Result<(Storage, Recovered), StorageError> {
-        let (contents, recovered, queue, threads) = match location {
+        let (contents, recovered, queue, threads, settle) = match location {
             Location::Memory => {
                 let contents = Arc::new(Mutex::new(Contents::default()));
                 let (queue, jobs) = unbounded();
                 let shared = contents.clone();
                 let threads = vec![spawn("storage-memory", move || keep_in_memory(&jobs, &shared))?];
-                (contents, Recovered::default(), queue, threads)
+                (contents, Recovered::default(), queue, threads, None)
             }
             Location::Directory(dir) => {
                 let (log, lock, recovered) = recovery::open(fs, &dir, options)?;
                 let contents = log.contents.clone();
                 let (queue, jobs) = unbounded();
                 let (encoded, groups) = bounded(ENCODED_AHEAD);
+                let (settle, settling) = unbounded();
+                let (work, working) = Background::new(&log);
                 let threads = vec![
                     spawn("storage-encode", move || encode(&jobs, &encoded, options.block_bytes))?,
+                    spawn("storage-compact", working)?,
                     spawn("storage-log", move || {
-                        write(&groups, log);
+                        write(&groups, &settling, work, log);
                         // Nobody else may open the directory before the last write ended.
                         drop(lock);
                     })?,
                 ];
-                (contents, recovered, queue, threads)
+                (contents, recovered, queue, threads, Some(settle))
             }
         };
         let inner = Inner {
@@ -128,6 +141,7 @@ impl Storage {
             queue: Mutex::new(Some(queue)),
             threads: Mutex::new(threads),
             epoch: AtomicU64::new(0),
+            settle,
         };
         Ok((Storage(Arc::new(inner)), recovered))
     }
@@ -192,6 +206,21 @@ impl Storage {
         lock(&self.0.contents).state.progress.get(&source).cloned().unwrap_or_default()
     }
 
+    /// What background work has done since the start.
+    pub fn compaction(&self) -> Compaction {
+        lock(&self.0.contents).compaction
+    }
+
+    /// Waits until background work has nothing to do: for tests and measurements.
+    pub fn settle(&self) {
+        if let Some(settle) = &self.0.settle {
+            let (sender, receiver) = mpsc::channel();
+            // Closed: nothing works any more.
+            let _ = settle.send(sender);
+            let _ = receiver.recv();
+        }
+    }
+
     /// Answers all groups that are queued, brings the index up to date, ends the threads and gives the lock back. Other
     /// handles can still scan; what they append is refused.
     pub fn close(self) {
@@ -239,24 +268,127 @@ fn encode(jobs: &Receiver<Job>, encoded: &Sender<Encoded>, block_bytes: usize) {
     }
 }
 
+/// The log thread's end of background work.
+struct Background {
+    jobs: Option<Sender<compact::Job>>,
+    results: Receiver<Result<Written, StorageError>>,
+    busy: bool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Background {
+    /// And what its thread runs.
+    fn new(log: &Log) -> (Background, impl FnOnce() + Send + 'static) {
+        let (jobs, queue) = bounded::<compact::Job>(1);
+        let (done, results) = bounded(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (fs, dir, options) = (log.fs.clone(), log.dir.clone(), log.options);
+        let (next_number, contents, stopped) = (log.next_number.clone(), log.contents.clone(), stop.clone());
+        let run = move || {
+            for job in queue {
+                let result = compact::run(&job, &fs, &dir, &options, &next_number, &stopped);
+                let mut contents = lock(&contents);
+                let sums = &mut contents.compaction;
+                sums.jobs += 1;
+                if let Ok(written) = &result {
+                    sums.bytes_read += written.bytes_read;
+                    sums.bytes_written += written.bytes_written;
+                }
+                let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+                sums.cpu = cpu.try_into().unwrap_or_default();
+                drop(contents);
+                if done.send(result).is_err() {
+                    return;
+                }
+            }
+        };
+        (Background { jobs: Some(jobs), results, busy: false, stop }, run)
+    }
+
+    /// Starts a job if one is worth it.
+    fn start(&mut self, log: &mut Log) {
+        if self.busy || !std::mem::take(&mut log.look_for_space) {
+            return;
+        }
+        let job = compact::pick(&lock(&log.contents), &log.options);
+        if let (Some(job), Some(jobs)) = (job, &self.jobs) {
+            self.busy = jobs.send(job).is_ok();
+        }
+    }
+
+    /// A job has ended. An error means that the log cannot go on.
+    fn ended(&mut self, result: Result<Written, StorageError>, log: &mut Log) -> Result<(), StorageError> {
+        self.busy = false;
+        match result.and_then(|written| log.publish(written)) {
+            Err(StorageError::Damaged { file, offset, what }) => {
+                let file_name = file.display();
+                tracing::error!(file = %file_name, offset, what, "damaged rows cannot be moved to a new file");
+                let mut contents = lock(&log.contents);
+                let Contents { files, unmovable, .. } = &mut *contents;
+                unmovable.extend(files.iter().filter(|(_, f)| *f.path == *file).map(|(number, _)| *number));
+                drop(contents);
+                log.look_for_space = true;
+                Ok(())
+            }
+            // Nothing was promised of the new files. If the disk has failed, the log will meet it too.
+            Err(error @ (StorageError::DiskFull { .. } | StorageError::Io { .. } | StorageError::Closed)) => {
+                tracing::warn!(%error, "space could not be given back");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
 /// The second thread: bytes onto the disk.
-fn write(groups: &Receiver<Encoded>, mut log: Log) {
+fn write(
+    groups: &Receiver<Encoded>,
+    settling: &Receiver<mpsc::Sender<()>>,
+    mut background: Background,
+    mut log: Log,
+) {
     let mut failed: Option<StorageError> = None;
     // Groups of this epoch and before are refused: the disk was full.
     let mut full: Option<(u64, StorageError)> = None;
+    let mut settlers = Vec::new();
     loop {
-        let first = if log.index_behind && failed.is_none() {
-            match groups.recv_timeout(INDEX_DELAY) {
-                Err(RecvTimeoutError::Timeout) => {
-                    log.write_index();
-                    continue;
-                }
-                other => other.ok(),
+        if failed.is_none() {
+            background.start(&mut log);
+        }
+        if !background.busy {
+            for settler in settlers.drain(..) {
+                // Who asked may have gone.
+                let _: Result<(), _> = mpsc::Sender::send(&settler, ());
             }
+        }
+        let idle = if log.index_behind && failed.is_none() {
+            crossbeam_channel::after(INDEX_DELAY)
         } else {
-            groups.recv().ok()
+            never()
         };
-        let Some(first) = first else { break };
+        let first = select! {
+            recv(groups) -> group => match group {
+                Ok(group) => group,
+                Err(_) => break,
+            },
+            recv(background.results) -> result => {
+                let result = result.unwrap_or(Err(StorageError::Closed));
+                if let Err(error) = background.ended(result, &mut log) {
+                    tracing::error!(%error, "space could not be given back");
+                    failed = failed.or(Some(error));
+                }
+                continue;
+            },
+            recv(settling) -> settler => {
+                settlers.extend(settler);
+                log.look_for_space = true;
+                continue;
+            },
+            recv(idle) -> _ => {
+                log.write_index();
+                continue;
+            },
+        };
         let mut bytes = first.len();
         let mut batch = vec![first];
         while bytes < log.options.batch_bytes
@@ -294,6 +426,14 @@ fn write(groups: &Receiver<Encoded>, mut log: Log) {
                 refuse(&mut batch, &failed, &full);
             }
         }
+    }
+    background.stop.store(true, Ordering::Relaxed);
+    background.jobs = None;
+    if background.busy
+        && failed.is_none()
+        && let Ok(result) = background.results.recv()
+    {
+        failed = background.ended(result, &mut log).err();
     }
     if failed.is_none() {
         log.write_index();
