@@ -109,3 +109,71 @@ fn the_repositorys_views_check() {
     let out = deltamill(&arguments);
     assert!(out.status.success(), "{}", text(&out.stderr));
 }
+
+#[test]
+fn topics_are_made_filled_and_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&[
+        "--ephemeral",
+        "--kafka-listen",
+        "127.0.0.1:0,SASL_PLAINTEXT://127.0.0.1:0",
+        "--kafka-user",
+        "ada:secret",
+        "--kafka-auto-create",
+        "false",
+    ]);
+    let broker = server.kafka.clone().expect("the embedded Kafka");
+    let topic = |arguments: &[&str]| {
+        let all: Vec<&str> = [&["topic", "--broker", &broker], arguments].concat();
+        let out = deltamill(&all);
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    assert_eq!(topic(&["create", "a", "--partitions", "2"]).0, Some(0));
+    assert_eq!(topic(&["create", "b", "--config", "cleanup.policy=compact"]).0, Some(0));
+    let again = topic(&["create", "a"]);
+    assert!(again.0 == Some(1) && again.2.contains("already exists"), "{again:?}");
+    assert_eq!(topic(&["create", "c", "--config", "retention.ms=soon"]).0, Some(1));
+    let file = dir.path().join("lines").display().to_string();
+    let lines = [
+        r#"{"key":"k","payload":"one","headers":["h","v"],"partition":1,"ts":1000}"#,
+        r#"{"key_base64":"/w==","payload":{"n":2},"partition":1,"ts":2000}"#,
+        r#"{"payload":null,"partition":0,"ts":3000}"#,
+    ];
+    std::fs::write(&file, lines.join("\n")).expect("written");
+    assert_eq!(topic(&["produce", "a", &file]), (Some(0), String::new(), String::new()));
+    let (code, out, err) = topic(&["consume", "a", "--partition", "1"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let rows: Vec<serde_json::Value> = out.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    assert_eq!(
+        rows[0],
+        serde_json::json!({"topic": "a", "partition": 1, "offset": 0, "tstype": "create", "ts": 1000,
+            "headers": ["h", "v"], "key": "k", "payload": "one"})
+    );
+    assert_eq!(
+        (&rows[1]["key_base64"], &rows[1]["payload"]),
+        (&serde_json::json!("/w=="), &serde_json::json!("{\"n\":2}"))
+    );
+    assert_eq!(rows.len(), 2);
+    assert_eq!(topic(&["consume", "a"]).1.lines().count(), 3);
+    assert_eq!(topic(&["consume", "a", "--from", "-1"]).1.lines().count(), 2);
+    assert_eq!(topic(&["consume", "a", "--from", "end"]).1, "");
+    // A group goes on where it stopped.
+    assert_eq!(topic(&["consume", "a", "--group", "g", "--count", "2"]).1.lines().count(), 2);
+    assert_eq!(topic(&["consume", "a", "--group", "g"]).1.lines().count(), 1);
+    // Lines as they are, over SASL.
+    let secure = server.kafka_listeners[1].strip_prefix("SASL_PLAINTEXT://").expect("in order").to_string();
+    let login = ["--broker", &secure, "--protocol", "SASL_PLAINTEXT", "--username", "ada", "--password"];
+    let out = deltamill(&[&["topic", "produce", "a", &file, "--lines"], &login[..], &["secret"]].concat());
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let out = deltamill(&[&["topic", "list"], &login[..], &["wrong"]].concat());
+    assert_eq!(out.status.code(), Some(4), "{}", text(&out.stderr));
+    let listed = topic(&["list"]).1;
+    assert!(listed.contains(" a     |          2 |        6") && listed.contains(" b "), "{listed}");
+    let wrong = topic(&["consume", "none"]);
+    assert!(wrong.0 == Some(1) && wrong.2.contains("none"), "{wrong:?}");
+    assert_eq!(topic(&["consume", "a", "--partition", "7"]).0, Some(1));
+    std::fs::write(&file, "{\"payload\": 1}\n{\"type\": 2}\n").expect("written");
+    let wrong = topic(&["produce", "a", &file]);
+    assert!(wrong.0 == Some(1) && wrong.2.contains(":2:"), "{wrong:?}");
+    assert_eq!(deltamill(&["topic", "list", "--broker", "127.0.0.1:1"]).status.code(), Some(4));
+}

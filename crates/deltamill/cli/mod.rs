@@ -8,6 +8,7 @@ mod output;
 mod run;
 mod serve;
 mod signal;
+mod topic;
 mod views;
 
 use std::net::SocketAddr;
@@ -41,6 +42,8 @@ enum Command {
     Run(run::Run),
     /// Run statements on a server and print their rows.
     Sql(client::Sql),
+    /// List, make, fill and read Kafka topics, the embedded broker's or any other's.
+    Topic(topic::Topic),
 }
 
 /// Why a command failed.
@@ -140,6 +143,7 @@ impl Cli {
             Command::Check(check) => check.run(json),
             Command::Run(run) => run.run(json),
             Command::Sql(sql) => sql.run(json),
+            Command::Topic(topic) => topic.run(json),
         }
     }
 }
