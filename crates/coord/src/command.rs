@@ -26,6 +26,15 @@ pub enum Command {
     Read(Box<Read>),
     /// Its asker has gone.
     CancelRead(u64),
+    /// Somebody has waited for a read: why?
+    WhyWaiting {
+        /// What it reads.
+        ids: Vec<GlobalId>,
+        /// When.
+        time: Timestamp,
+        /// Notices.
+        reply: oneshot::Sender<Vec<SqlError>>,
+    },
     /// New rows of a table.
     Write {
         /// The table and its rows.
@@ -119,6 +128,8 @@ pub struct Read {
 pub struct Answer {
     /// The time it was read at.
     pub time: Timestamp,
+    /// What of it may be out of date: sources that get nothing.
+    pub notices: Vec<SqlError>,
     /// Rows with counts, in batches, without order; ends with an error or just ends.
     pub rows: mpsc::Receiver<Result<Vec<(Row, Diff)>, SqlError>>,
 }

@@ -34,6 +34,7 @@ use crate::journal::{Journal, Then};
 use crate::oracle::Oracle;
 use crate::planner::Planner;
 use crate::read;
+use crate::waits::Hydration;
 
 /// How the engine runs.
 #[derive(Clone, Debug)]
@@ -290,6 +291,8 @@ pub(crate) struct Object {
     pub stored_upper: Timestamp,
     /// The least time at which its arrangement can be read.
     pub since: Timestamp,
+    /// What it reads before it has caught up.
+    pub hydration: Vec<Hydration>,
 }
 
 impl Object {
@@ -538,7 +541,7 @@ impl State {
     }
 
     /// The last time up to which all ticks are durable.
-    fn durable(&self) -> Timestamp {
+    pub(crate) fn durable(&self) -> Timestamp {
         self.undurable.first_key_value().map_or(self.last_tick, |(first, _)| first - 1)
     }
 
@@ -556,6 +559,7 @@ impl State {
                     }
                 }
             }
+            Command::WhyWaiting { ids, time, reply } => drop(reply.send(self.why_waiting(&ids, time))),
             Command::Write { rows, reply } => {
                 if let Some(e) = self.journal.full() {
                     return drop(reply.send(Err(e)));
@@ -912,7 +916,8 @@ impl State {
             read::replace_mz_now(&mut relation, time);
         }
         let (to, rows) = mpsc::channel(4);
-        if reply.send(Ok(Some(Answer { time, rows }))).is_err() {
+        let notices = self.stalled(&ids);
+        if reply.send(Ok(Some(Answer { time, notices, rows }))).is_err() {
             return;
         }
         match read::route(&relation, &self.objects) {
@@ -1007,6 +1012,11 @@ impl State {
                 }
                 Work::History { dataflow, input, from } => {
                     let shard = shard_of(input);
+                    let read = Arc::default();
+                    if let Some(object) = self.objects.get_mut(&dataflow) {
+                        let total = self.storage.shard_stats(shard).map_or(0, |s| s.updates);
+                        object.hydration.push(Hydration { input, read: Arc::clone(&read), total });
+                    }
                     read::start_history(
                         self.storage.clone(),
                         self.dataflows.clone(),
@@ -1015,6 +1025,7 @@ impl State {
                         shard,
                         from,
                         time,
+                        read,
                     )
                 }
             }

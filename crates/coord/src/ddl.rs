@@ -226,6 +226,7 @@ impl State {
                         caught_up: false,
                         stored_upper: recovered.unwrap_or(0),
                         since: as_of,
+                        hydration: vec![],
                     },
                 );
                 let output = Output::Materialized { arrange: !stateless, reconcile };
@@ -242,7 +243,14 @@ impl State {
                 let kind = ObjectKind::Index { on, key: key.clone() };
                 self.objects.insert(
                     id,
-                    Object { kind, frontier: 0, caught_up: false, stored_upper: 0, since: as_of },
+                    Object {
+                        kind,
+                        frontier: 0,
+                        caught_up: false,
+                        stored_upper: 0,
+                        since: as_of,
+                        hydration: vec![],
+                    },
                 );
                 self.install(id, &name.to_string(), relation, as_of, None, Output::Index { on, key });
                 self.hide_definition(on);

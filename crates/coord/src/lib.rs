@@ -26,6 +26,7 @@ pub mod read;
 pub mod session;
 mod subscribe;
 pub mod variables;
+pub mod waits;
 
 pub use catalog::LocalKafka;
 pub use clock::{Clock, ManualClock, WallClock};

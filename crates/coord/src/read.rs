@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dataflow::Dataflows;
 use plan::mfp::Mfp;
@@ -246,6 +247,7 @@ pub(crate) fn storage_error(e: storage::StorageError) -> SqlError {
 }
 
 /// Feeds the history of one input to a dataflow, on a thread of its own.
+#[allow(clippy::too_many_arguments, reason = "from where, to where, and what of it")]
 pub(crate) fn start_history(
     storage: Storage,
     dataflows: Arc<Dataflows>,
@@ -254,6 +256,7 @@ pub(crate) fn start_history(
     shard: ShardId,
     from: Timestamp,
     as_of: Timestamp,
+    read: Arc<AtomicU64>,
 ) {
     let run = move || {
         let mut blocks: Vec<(Timestamp, bool, Arc<RowBlock>)> = vec![];
@@ -268,6 +271,7 @@ pub(crate) fn start_history(
                 Err(e) => return history_failed(&e),
             };
             bytes += block.byte_len();
+            read.fetch_add(block.len() as u64, Ordering::Relaxed);
             blocks.push((time, kind == BlockKind::Errors, block));
             if bytes >= 8 << 20 {
                 let blocks = std::mem::take(&mut blocks);

@@ -27,6 +27,7 @@ use crate::introspection::SessionInfo;
 use crate::read;
 use crate::subscribe::SubscribeRows;
 use crate::variables::Variables;
+use crate::waits::{Notices, Wait};
 
 /// How long talking to something outside may take while a statement waits.
 const OUTSIDE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ pub struct Session {
     transaction: Transaction,
     prepared: BTreeMap<String, Prepared>,
     cursors: BTreeMap<String, Cursor>,
-    notices: Vec<SqlError>,
+    notices: Arc<Notices>,
     changed_parameters: Vec<(String, String)>,
 }
 
@@ -149,7 +150,12 @@ pub struct Rows {
 
 enum RowsKind {
     Ready(Vec<Row>),
-    Stream { rows: mpsc::Receiver<Result<Vec<(Row, Diff)>, SqlError>>, finishing: Finishing, first: bool },
+    Stream {
+        rows: mpsc::Receiver<Result<Vec<(Row, Diff)>, SqlError>>,
+        finishing: Finishing,
+        /// Until the first batch has come.
+        wait: Option<Wait>,
+    },
     Subscribe(Box<SubscribeRows>),
 }
 
@@ -195,14 +201,16 @@ impl Rows {
             RowsKind::Ready(rows) if rows.is_empty() => None,
             RowsKind::Ready(rows) => Some(Ok(std::mem::take(rows))),
             RowsKind::Subscribe(rows) => rows.next().await,
-            RowsKind::Stream { rows, finishing, first } => {
-                let batch = match rows.recv().await? {
+            RowsKind::Stream { rows, finishing, wait } => {
+                let Some(first) = wait else {
+                    return Some(rows.recv().await?.and_then(|batch| stream_batch(batch, finishing)));
+                };
+                let batch = first.first(rows).await?;
+                *wait = None;
+                let batch = match batch {
                     Ok(batch) => batch,
                     Err(e) => return Some(Err(e)),
                 };
-                if !std::mem::take(first) || !finishing.order_by.is_empty() {
-                    return Some(stream_batch(batch, finishing));
-                }
                 // One batch and no more, as mostly: in a fixed order. More: as they come.
                 match rows.recv().await {
                     None => Some(read::finish(batch, finishing)),
@@ -254,7 +262,7 @@ impl Handle {
             transaction: Transaction::None,
             prepared: BTreeMap::new(),
             cursors: BTreeMap::new(),
-            notices: vec![],
+            notices: Arc::default(),
             changed_parameters: vec![],
         };
         if let Some(database) = database.filter(|d| !d.is_empty()) {
@@ -265,6 +273,7 @@ impl Handle {
                 session.notices.push(e);
             }
         }
+        session.notices.set_silent(session.variables.is_silent());
         session
     }
 }
@@ -287,7 +296,12 @@ impl Session {
 
     /// Notices since the last call.
     pub fn take_notices(&mut self) -> Vec<SqlError> {
-        std::mem::take(&mut self.notices)
+        self.notices.take()
+    }
+
+    /// Notices as they come, also while a statement runs.
+    pub fn notices(&self) -> Arc<Notices> {
+        self.notices.clone()
     }
 
     /// What `ReadyForQuery` says.
@@ -422,7 +436,7 @@ impl Session {
             }
             let planned = prepared.planned.clone();
             if let Some(outcome) = self.execute_once(&planned.plan, prepared.version, parameters).await? {
-                self.notices.extend(planned.notices.iter().cloned());
+                planned.notices.iter().cloned().for_each(|n| self.notices.push(n));
                 return Ok(outcome);
             }
         }
@@ -606,6 +620,7 @@ impl Session {
             Plan::SetVariable { name, value, .. } => {
                 let changed = self.variables.set(name, value.as_deref())?;
                 self.changed_parameters.extend(changed);
+                self.notices.set_silent(self.variables.is_silent());
                 done(if value.is_some() { "SET" } else { "RESET" })
             }
             Plan::ShowVariable(name) => {
@@ -713,6 +728,7 @@ impl Session {
                 self.prepared.clear();
                 self.cursors.clear();
                 self.variables = Variables::default();
+                self.notices.set_silent(false);
                 done("DISCARD ALL")
             }
             Plan::Explain(text) => {
@@ -885,6 +901,7 @@ impl Session {
         let unordered = finishing.order_by.is_empty();
         let limit = finishing.limit.filter(|_| unordered).map(|l| (l + finishing.offset) as usize);
         let number = self.handle.next_number();
+        let ids = relation.depends_on().into_iter().collect();
         let (reply, answer) = oneshot::channel();
         let session = self.info();
         let read = Read { number, version, relation, as_of, limit, session, reply };
@@ -897,14 +914,19 @@ impl Session {
             open.time = Some(answer.time);
             self.handle.send(Command::Hold(answer.time, true))?;
         }
+        answer.notices.into_iter().for_each(|n| self.notices.push(n));
+        let wait =
+            Wait { handle: self.handle.clone(), notices: self.notices.clone(), ids, time: answer.time };
         let mut rows = answer.rows;
         if unordered {
-            let kind = RowsKind::Stream { rows, finishing, first: true };
+            let kind = RowsKind::Stream { rows, finishing, wait: Some(wait) };
             return Ok(Some(Rows { desc, kind, _guard: Some(guard) }));
         }
         let mut all = vec![];
-        while let Some(batch) = rows.recv().await {
+        let mut next = wait.first(&mut rows).await;
+        while let Some(batch) = next {
             all.append(&mut batch?);
+            next = rows.recv().await;
         }
         let rows = read::finish(all, &finishing)?;
         Ok(Some(Rows { desc, kind: RowsKind::Ready(rows), _guard: None }))
@@ -1090,7 +1112,7 @@ impl Session {
         let (reply, answer) = oneshot::channel();
         self.handle.send(Command::Ddl { version, ddl: Box::new(ddl), reply })?;
         let Some(notices) = answer.await.map_err(|_| shutting_down())?? else { return Ok(None) };
-        self.notices.extend(notices);
+        notices.into_iter().for_each(|n| self.notices.push(n));
         Ok(Some(Outcome::Done(tag.into())))
     }
 

@@ -134,6 +134,12 @@ impl Variables {
         self.set.get("database").map_or(crate::catalog::DATABASE, String::as_str)
     }
 
+    /// Whether the client wants no notices.
+    pub fn is_silent(&self) -> bool {
+        let loud = ["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "info"];
+        self.get("client_min_messages").is_ok_and(|level| !loud.contains(&level.as_str()))
+    }
+
     /// The schemas of names that give none.
     pub fn search_path(&self) -> Vec<String> {
         let path = self.get("search_path").unwrap_or_default();
@@ -178,6 +184,14 @@ fn check(name: &str, value: &str) -> Result<String, SqlError> {
             "on" | "true" | "1" => Ok("on".into()),
             _ => Err(invalid("Only \"on\" is supported.")),
         },
+        "client_min_messages" => {
+            let level = value.to_ascii_lowercase();
+            let levels = ["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice"];
+            match levels.contains(&level.as_str()) || ["info", "warning", "error"].contains(&level.as_str()) {
+                true => Ok(level),
+                false => Err(invalid("Levels: debug5 to debug1, log, notice, info, warning, error.")),
+            }
+        }
         "datestyle" => Ok("ISO, MDY".into()),
         "intervalstyle" => Ok("postgres".into()),
         "bytea_output" if !value.eq_ignore_ascii_case("hex") => Err(invalid("Only \"hex\" is supported.")),

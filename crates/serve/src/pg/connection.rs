@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use coord::session::{CopyIn, Prepared};
+use coord::waits::Notices;
 use coord::{Handle, Outcome, Rows, Session, TransactionStatus};
 use pgwire::messages::PgWireFrontendMessage as Message;
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
@@ -72,7 +73,13 @@ struct Connection {
     session: Session,
     statements: HashMap<String, Prepared>,
     portals: HashMap<String, Portal>,
+    signals: Signals,
+}
+
+/// What may interrupt a statement.
+struct Signals {
     cancelled: Arc<Notify>,
+    notices: Arc<Notices>,
 }
 
 /// What goes to the client.
@@ -146,14 +153,9 @@ pub(super) async fn serve(socket: TcpStream, handle: Handle, cancels: Arc<Cancel
     let session = handle.session(user, get("database").or(Some("materialize")), &settings);
     let pid = session.number() as i32;
     let (secret, cancelled) = cancels.register(pid);
-    let mut connection = Connection {
-        reader,
-        output,
-        session,
-        statements: HashMap::new(),
-        portals: HashMap::new(),
-        cancelled,
-    };
+    let signals = Signals { cancelled, notices: session.notices() };
+    let mut connection =
+        Connection { reader, output, session, statements: HashMap::new(), portals: HashMap::new(), signals };
     connection.greet(pid, secret, newer);
     let _ = connection.run().await;
     cancels.remove(pid);
@@ -191,14 +193,15 @@ async fn farewell(output: &mut Output, e: &SqlError) {
     let _ = output.flush().await;
 }
 
-/// Runs `work` unless the client cancels it or goes.
+/// Runs `work` unless the client cancels it or goes. What it has to say while it waits goes out at once.
 async fn interruptible<T>(
     reader: &mut FrameReader<OwnedReadHalf>,
-    cancelled: &Notify,
+    output: &mut Output,
+    signals: &Signals,
     work: impl Future<Output = T>,
 ) -> Result<T, Stop> {
     tokio::pin!(work);
-    let cancel = cancelled.notified();
+    let cancel = signals.cancelled.notified();
     tokio::pin!(cancel);
     loop {
         tokio::select! {
@@ -206,6 +209,10 @@ async fn interruptible<T>(
             result = &mut work => return Ok(result),
             () = &mut cancel => {
                 return Err(SqlError::new(code::QUERY_CANCELED, "canceling statement due to user request").into());
+            }
+            () = signals.notices.urgent() => {
+                signals.notices.take().iter().for_each(|e| encode::notice(&mut output.buffer, e));
+                output.flush().await?;
             }
             more = reader.wait_for_more() => if !more { return Err(Stop::Gone) },
         }
@@ -327,7 +334,7 @@ impl Connection {
                     let mut prepared = session.prepare(statement, vec![]).await?;
                     session.execute(&mut prepared, &[]).await
                 };
-                interruptible(&mut self.reader, &self.cancelled, work).await??
+                interruptible(&mut self.reader, &mut self.output, &self.signals, work).await??
             };
             self.report();
             match outcome {
@@ -365,7 +372,9 @@ impl Connection {
             if running.rows.is_endless() {
                 self.output.flush().await?;
             }
-            match interruptible(&mut self.reader, &self.cancelled, running.rows.next()).await? {
+            match interruptible(&mut self.reader, &mut self.output, &self.signals, running.rows.next())
+                .await?
+            {
                 Some(batch) => running.buffer.extend(batch?),
                 None => running.ended = true,
             }
@@ -391,7 +400,9 @@ impl Connection {
             if rows.is_endless() {
                 self.output.flush().await?;
             }
-            let Some(batch) = interruptible(&mut self.reader, &self.cancelled, rows.next()).await? else {
+            let Some(batch) =
+                interruptible(&mut self.reader, &mut self.output, &self.signals, rows.next()).await?
+            else {
                 break;
             };
             for row in batch? {
@@ -456,7 +467,9 @@ impl Connection {
             }
         }
         let session = &mut self.session;
-        let count = interruptible(&mut self.reader, &self.cancelled, session.copy_in(&copy, &data)).await??;
+        let count =
+            interruptible(&mut self.reader, &mut self.output, &self.signals, session.copy_in(&copy, &data))
+                .await??;
         encode::message(&mut self.output.buffer, &CommandComplete::new(format!("COPY {count}")));
         Ok(())
     }
@@ -504,7 +517,7 @@ impl Connection {
         let types = parse.type_oids.iter().map(|oid| type_of_oid(*oid)).collect();
         let session = &mut self.session;
         let work = session.prepare(statement, types);
-        let prepared = interruptible(&mut self.reader, &self.cancelled, work).await??;
+        let prepared = interruptible(&mut self.reader, &mut self.output, &self.signals, work).await??;
         self.statements.insert(name, prepared);
         encode::message(&mut self.output.buffer, &ParseComplete::new());
         Ok(())
@@ -608,7 +621,7 @@ impl Connection {
         if portal.running.is_none() && !portal.done {
             let session = &mut self.session;
             let work = session.execute(&mut portal.prepared, &portal.parameters);
-            let outcome = interruptible(&mut self.reader, &self.cancelled, work).await??;
+            let outcome = interruptible(&mut self.reader, &mut self.output, &self.signals, work).await??;
             self.report();
             match outcome {
                 Outcome::Empty => {
