@@ -12,6 +12,7 @@
 //! | `kafka` | a real Apache Kafka over SASL_SSL |
 //! | `protocol` | the Postgres protocol, its misuse, clients |
 //! | `queries` | scripts of queries with their rows, and views of them that follow changes |
+//! | `segment` | Segment's Tracking API: answers, limits, its own libraries and others' |
 //! | `sessions` | transactions, time and notices as one session sees them |
 //! | `w1` | the six views of the speed workload against a plain computation |
 //! | `webhook` | what is posted: bodies, headers, checks, limits, kill −9 |
@@ -27,6 +28,7 @@ mod house;
 mod kafka;
 mod protocol;
 mod queries;
+mod segment;
 mod sessions;
 mod w1;
 mod webhook;

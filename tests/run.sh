@@ -29,7 +29,19 @@ fi
 python3 -c 'import psycopg' 2>/dev/null ||
   python3 -m pip install --quiet --break-system-packages 'psycopg[binary]' 2>/dev/null ||
   python3 -m pip install --quiet 'psycopg[binary]'
-[ -d tests/clients/node_modules/pg ] || (cd tests/clients && npm ci --no-audit --no-fund --silent)
+# Segment's and RudderStack's libraries, to send with.
+python3 -c 'import segment.analytics, rudderstack.analytics' 2>/dev/null ||
+  python3 -m pip install --quiet --break-system-packages segment-analytics-python==2.4.0 rudder-sdk-python==2.1.9 2>/dev/null ||
+  python3 -m pip install --quiet segment-analytics-python==2.4.0 rudder-sdk-python==2.1.9
+[ -d tests/clients/node_modules/@segment/actions-core ] || (cd tests/clients && npm ci --no-audit --no-fund --silent)
+# Segment's own Webhooks destination; one of its dependencies cannot be installed, and is not needed for that.
+[ -d tests/clients/node_modules/@segment/action-destinations ] || (
+  cd tests/clients/node_modules/@segment
+  npm pack --silent @segment/action-destinations@3.497.0
+  mkdir action-destinations
+  tar xzf segment-action-destinations-3.497.0.tgz -C action-destinations --strip-components 1
+  rm segment-action-destinations-3.497.0.tgz
+)
 bash tests/kafka/kafka-up.sh fetch
 
 # A skipped test is a failure here.

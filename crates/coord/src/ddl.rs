@@ -69,8 +69,8 @@ impl State {
                 self.catalog.secrets.insert(id, value);
                 self.catalog.version += 1;
                 // Running readers take the new value up at once. What is pushed to asks for it with each request.
-                let pushed = |id: &GlobalId| matches!(self.catalog.sources[id].from, SourceFrom::Webhook(_));
-                let sources: Vec<GlobalId> = self.readers.keys().copied().filter(|id| !pushed(id)).collect();
+                let reads = |id: &GlobalId| matches!(self.catalog.sources[id].from, SourceFrom::Kafka { .. });
+                let sources: Vec<GlobalId> = self.readers.keys().copied().filter(reads).collect();
                 for source in sources {
                     self.readers.remove(&source);
                     let stored = self.statuses.get(&source).map(|s| s.committed.clone()).unwrap_or_default();
@@ -98,12 +98,21 @@ impl State {
         }
     }
 
-    /// Where requests to a new webhook go.
+    /// Where requests to a new source go.
     fn url_notice(&self, record: &Record) -> Option<SqlError> {
         let source = self.catalog.sources.get(&GlobalId::User(record.id))?;
-        let SourceFrom::Webhook(_) = source.from else { return None };
-        let url = self.shared.push.url(&record.object_name());
-        Some(SqlError::new(repr::SqlState::new("00000"), format!("URL to POST data is '{url}'")))
+        let notice = |text| SqlError::new(repr::SqlState::new("00000"), text);
+        match source.from {
+            SourceFrom::Webhook(_) => {
+                let url = self.shared.push.url(&record.object_name());
+                Some(notice(format!("URL to POST data is '{url}'")))
+            }
+            SourceFrom::Segment(_) => {
+                let host = self.shared.push.host();
+                Some(notice(format!("Segment's libraries send here when their host is '{host}'")))
+            }
+            _ => None,
+        }
     }
 
     fn persist(&mut self, record: &Record) {
@@ -385,7 +394,9 @@ impl State {
             SourceFrom::GeneratorSegment { seed, rate, events } => {
                 source::SourceConfig::Segment(source::SegmentGenerator { seed, rate, events })
             }
-            SourceFrom::Webhook(_) => source::SourceConfig::Push(self.shared.push.open(id)),
+            SourceFrom::Webhook(_) | SourceFrom::Segment(_) => {
+                source::SourceConfig::Push(self.shared.push.open(id))
+            }
             SourceFrom::GeneratorCounter { interval, max_cardinality: _ } => {
                 source::SourceConfig::Counter(source::CounterGenerator { interval })
             }

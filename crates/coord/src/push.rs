@@ -5,14 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use plan::ScalarExpr;
 use plan::scalar::Context;
 use repr::{Arena, Datum, EvalError, GlobalId, ScalarType, Timestamp};
+use source::segment::{Body, Call};
 use source::{Durable, PushSender, Pushed, PushedRecord};
 use sql::ObjectName;
-use sql::plan::{BodyFormat, Check, CheckInput, SourceFrom, WebhookPlan};
+use sql::plan::{BodyFormat, Check, CheckInput, SegmentFaults, SegmentPlan, SourceFrom, WebhookPlan};
 use tokio::sync::oneshot;
 
 use crate::catalog::CatalogState;
@@ -27,6 +30,8 @@ pub struct Push {
     refused: Mutex<VecDeque<Refused>>,
     /// Where requests come in.
     address: OnceLock<SocketAddr>,
+    /// Calls to the Tracking API so far: which of them are to fail.
+    calls: AtomicU64,
 }
 
 /// How many refused requests are remembered.
@@ -103,9 +108,13 @@ impl Push {
 
     /// The URL that a webhook's requests go to; without its host where HTTP is not served.
     pub(crate) fn url(&self, name: &ObjectName) -> String {
-        let host = self.address.get().map_or_else(String::new, |a| format!("http://{a}"));
         let parts = [&name.database, &name.schema, &name.item].map(|p| escaped(p));
-        format!("{host}/api/webhook/{}", parts.join("/"))
+        format!("{}/api/webhook/{}", self.host(), parts.join("/"))
+    }
+
+    /// Where HTTP is served; empty where it is not.
+    pub(crate) fn host(&self) -> String {
+        self.address.get().map_or_else(String::new, |a| format!("http://{a}"))
     }
 }
 
@@ -151,13 +160,22 @@ impl Handle {
         Some(Webhook { handle: self.clone(), catalog, id, plan })
     }
 
+    /// Now, as records have it.
+    fn received(&self) -> i64 {
+        i64::try_from(self.shared.clock.now()).unwrap_or(i64::MAX)
+    }
+
     /// Hands records to a source and waits until they are durable.
-    pub(crate) async fn push(&self, id: GlobalId, records: Vec<PushedRecord>) -> Result<(), Refusal> {
+    pub(crate) async fn push(
+        &self,
+        id: GlobalId,
+        received: i64,
+        records: Vec<PushedRecord>,
+    ) -> Result<(), Refusal> {
         if records.is_empty() {
             return Ok(());
         }
         let (done, stored) = oneshot::channel();
-        let received = i64::try_from(self.shared.clock.now()).unwrap_or(i64::MAX);
         let durable = Durable::new(move || done.send(()).unwrap_or_default());
         let sender = lock(&self.shared.push.senders).get(&id).cloned().ok_or_else(Refusal::shutting_down)?;
         sender.send(Pushed { records, received, durable }).map_err(|_| Refusal::shutting_down())?;
@@ -191,7 +209,7 @@ impl Webhook {
     pub async fn accept(&self, headers: &Headers, body: Vec<u8>) -> Result<(), Refusal> {
         let records = self.check(headers, &body).and_then(|()| self.records(headers, &body));
         let result = match records {
-            Ok(records) => self.handle.push(self.id, records).await,
+            Ok(records) => self.handle.push(self.id, self.handle.received(), records).await,
             Err(refusal) => Err(refusal),
         };
         result.inspect_err(|refusal| self.refused(refusal, headers, &body))
@@ -300,4 +318,95 @@ fn holds(
         }
     });
     Ok(condition.eval(&columns, &arena)? == Datum::Bool(true))
+}
+
+/// A call to Segment's Tracking API, and the sources that take it.
+pub struct SegmentCall {
+    handle: Handle,
+    sources: Vec<(GlobalId, SegmentPlan)>,
+}
+
+/// How the answer to a call goes wrong on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// It waits so long,
+    pub delay: Duration,
+    /// and is then answered with this status and `Retry-After`, without being taken.
+    pub answer: Option<(u16, Option<u64>)>,
+}
+
+impl Handle {
+    /// The sources that calls with this write key go to: those that ask for it, and those that ask for none.
+    pub fn segment(&self, key: Option<&str>) -> Result<SegmentCall, Refusal> {
+        let catalog = self.catalog();
+        let plan = |(id, s): (&GlobalId, &crate::catalog::SourceItem)| match &s.from {
+            SourceFrom::Segment(plan) => Some((*id, plan.clone())),
+            _ => None,
+        };
+        let mut sources: Vec<_> = catalog.sources.iter().filter_map(plan).collect();
+        if sources.is_empty() {
+            return Err(Refusal::new(404, "there is no source FROM SEGMENT"));
+        }
+        let is_key = |id: &GlobalId| {
+            let secret = catalog.secret(*id).unwrap_or_default();
+            let given = key.unwrap_or_default().as_bytes();
+            let secret = secret.trim_ascii_end();
+            let differing = secret.iter().zip(given).fold(0, |d, (a, b)| d | (a ^ b));
+            !secret.is_empty() && secret.len() == given.len() && std::hint::black_box(differing) == 0
+        };
+        let takes = |plan: &SegmentPlan| plan.write_keys.is_empty() || plan.write_keys.iter().any(is_key);
+        let all: Vec<GlobalId> = sources.iter().map(|(id, _)| *id).collect();
+        sources.retain(|(_, plan)| takes(plan));
+        if sources.is_empty() {
+            let refusal = Refusal::new(401, "no source takes this write key");
+            all.iter().for_each(|id| self.refused(*id, &refusal, &Headers::new(), &[]));
+            return Err(refusal);
+        }
+        Ok(SegmentCall { handle: self.clone(), sources })
+    }
+}
+
+impl SegmentCall {
+    /// What is to go wrong with this call. Failures are spread evenly, so that a test knows how many there will be.
+    pub fn fault(&self) -> Fault {
+        let faulty = |f: &SegmentFaults| f.failing > 0 || f.delay > Duration::ZERO;
+        let Some(faults) = self.sources.iter().map(|(_, p)| p.faults).find(faulty) else {
+            return Fault::default();
+        };
+        let n = self.handle.shared.push.calls.fetch_add(1, Ordering::Relaxed) % 1_000_000;
+        let failed = |n: u64| n * u64::from(faults.failing) / 1_000_000;
+        let fails = failed(n + 1) > failed(n);
+        Fault { delay: faults.delay, answer: fails.then_some((faults.status, faults.retry_after)) }
+    }
+
+    /// Takes the call's events.
+    pub async fn accept(&self, call: Call, headers: &Headers, body: &str) -> Result<(), Refusal> {
+        let received = self.handle.received();
+        let read = Body::read(call, body).and_then(|b| b.events(received));
+        let events = read.map_err(|e| self.refuse(Refusal::new(400, e), headers, body))?;
+        for (id, plan) in &self.sources {
+            if plan.strict
+                && let Some(over) = events.iter().find_map(|e| e.over_limits.as_ref())
+            {
+                let refusal = Refusal::new(400, format!("over the limits of the Tracking API: {over}"));
+                self.handle.refused(*id, &refusal, headers, body.as_bytes());
+                return Err(refusal);
+            }
+        }
+        let over = |text: &String| ("over-limits".to_string(), text.clone().into_bytes());
+        let record = |event: &source::segment::Event| PushedRecord {
+            value: event.json.clone().into_bytes(),
+            headers: event.over_limits.iter().map(over).collect(),
+        };
+        for (id, _) in &self.sources {
+            self.handle.push(*id, received, events.iter().map(record).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Remembers that the call is refused.
+    pub fn refuse(&self, refusal: Refusal, headers: &Headers, body: &str) -> Refusal {
+        self.sources.iter().for_each(|(id, _)| self.handle.refused(*id, &refusal, headers, body.as_bytes()));
+        refusal
+    }
 }

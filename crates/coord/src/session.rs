@@ -1088,7 +1088,8 @@ impl Session {
             },
             SourceFrom::GeneratorSegment { .. }
             | SourceFrom::GeneratorCounter { .. }
-            | SourceFrom::Webhook(_) => Ok(BTreeMap::new()),
+            | SourceFrom::Webhook(_)
+            | SourceFrom::Segment(_) => Ok(BTreeMap::new()),
         }
     }
 

@@ -18,6 +18,7 @@
 //! | [`file`](mod@file) | files of lines, compressed or growing |
 //! | [`generator`] | seeded Segment traffic, a counter |
 //! | [`push`] | records that others push over HTTP |
+//! | [`segment`] | what Segment's servers make of a call |
 
 pub mod error;
 pub mod file;
@@ -26,6 +27,7 @@ pub mod kafka;
 pub mod push;
 pub mod reader;
 pub mod record;
+pub mod segment;
 
 use std::collections::BTreeMap;
 

@@ -467,6 +467,8 @@ pub enum SourceFrom {
     },
     /// What others post.
     Webhook(std::sync::Arc<WebhookPlan>),
+    /// Calls to Segment's Tracking API.
+    Segment(SegmentPlan),
     /// A file of lines.
     File {
         /// Where.
@@ -505,6 +507,30 @@ pub struct WebhookPlan {
     pub mapped: Vec<String>,
     /// What a request must fulfil.
     pub check: Option<Check>,
+}
+
+/// `FROM SEGMENT (…)`: which calls are taken, and how they are answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SegmentPlan {
+    /// Secrets that hold the write keys; without any, every key is good.
+    pub write_keys: Vec<GlobalId>,
+    /// Refuse what is over the live API's limits, as that does.
+    pub strict: bool,
+    /// How calls go wrong, for who tests a sender.
+    pub faults: SegmentFaults,
+}
+
+/// What goes wrong on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SegmentFaults {
+    /// The share of calls that fail, of a million.
+    pub failing: u32,
+    /// The status they are answered with.
+    pub status: u16,
+    /// What `Retry-After` of these answers says, in seconds.
+    pub retry_after: Option<u64>,
+    /// How long every answer waits.
+    pub delay: Duration,
 }
 
 /// What a body holds.

@@ -264,6 +264,7 @@ pub(super) fn source_type(source: &SourceItem) -> &'static str {
         SourceFrom::File { .. } => "file",
         SourceFrom::GeneratorSegment { .. } | SourceFrom::GeneratorCounter { .. } => "load-generator",
         SourceFrom::Webhook(_) => "webhook",
+        SourceFrom::Segment(_) => "segment",
     }
 }
 

@@ -327,6 +327,12 @@ pub(super) fn register(t: &mut Table) {
         },
     );
     t.add(
+        "try_parse_timestamptz",
+        "try_parse_timestamptz(text) -> timestamptz -- a time in whatever shape a client wrote it, else NULL",
+        MAYBE,
+        |a, _, _| Ok(time::try_parse_timestamptz(a[0].text()).map_or(Datum::Null, Datum::TimestampTz)),
+    );
+    t.add(
         "to_char_timestamp",
         "to_char(timestamp, text) -> text; to_char(timestamptz, text) -> text -- by a template",
         PURE,

@@ -69,6 +69,24 @@ pub fn parse_time(text: &str) -> Result<i64, EvalError> {
     read(text, "time", |p| p.time.ok_or(Fault::Syntax))
 }
 
+/// A point in time in whatever shape a client wrote it: what [`parse_timestamptz`] reads and begins with a digit, and
+/// Unix times of ten (seconds) or thirteen digits (milliseconds); none if the text is anything else.
+pub fn try_parse_timestamptz(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        return match text.len() {
+            10 => text.parse::<i64>().ok()?.checked_mul(SECOND),
+            13 => text.parse::<i64>().ok()?.checked_mul(1_000),
+            _ => parse_timestamptz(text).ok(),
+        };
+    }
+    // Words such as `now` would mean another time whenever they are read.
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    parse_timestamptz(text).ok()
+}
+
 /// Microseconds since the Unix epoch of an ISO 8601 timestamp with or without zone (UTC); none if the text is anything
 /// else.
 pub fn try_parse_iso8601(text: &str) -> Option<i64> {

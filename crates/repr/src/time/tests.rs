@@ -527,3 +527,22 @@ fn extremes_do_not_overflow() {
         }
     }
 }
+
+#[test]
+fn times_of_clients_are_read_in_many_shapes() {
+    let expected = ts("2026-01-02 03:04:05.678");
+    for text in [
+        "2026-01-02T03:04:05.678Z",
+        "2026-01-02T03:04:05.678000+00:00",
+        " 2026-01-02T04:04:05.678+0100",
+        "2026-01-02 03:04:05.678",
+        "1767323045678",
+    ] {
+        assert_eq!(try_parse_timestamptz(text), Some(expected), "{text}");
+    }
+    assert_eq!(try_parse_timestamptz("1767323045"), Some(ts("2026-01-02 03:04:05")));
+    assert_eq!(try_parse_timestamptz("20260102"), Some(ts("2026-01-02 00:00:00")));
+    for text in ["", "now", "infinity", "invalid-time", "2026-13-01", "99999999999999999999", "-5"] {
+        assert_eq!(try_parse_timestamptz(text), None, "{text}");
+    }
+}

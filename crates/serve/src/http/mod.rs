@@ -7,12 +7,15 @@
 //! | `GET /metrics` | figures in Prometheus' text form |
 //! | `POST /api/sql` | `{"query": "…"}` or `{"queries": [{"query": "…", "params": […]}]}` → `{"results": […]}` |
 //! | `POST /api/webhook/<database>/<schema>/<source>` | stores what is posted; 200 once it is durable |
+//! | `POST /v1/track`, `identify`, … `batch`; `t`, `i`, … `b` | Segment's Tracking API, for sources `FROM SEGMENT` |
+//! | `GET /v1/projects/<write key>/settings` | what the browser's library asks for first |
 //!
 //! What is posted to sources may come from anywhere, that is what they are for; a source's CHECK says what it takes. No
 //! web page can reach `/api/sql`: it takes only `application/json` (which a page may not send across origins without
 //! being allowed to), only a loopback `Host`, and no foreign `Origin`.
 
 mod body;
+mod segment;
 mod sql_api;
 mod webhook;
 
@@ -54,7 +57,8 @@ impl HttpServer {
             .route("/api/readyz", get(|| async { "ready" }))
             .route("/metrics", get(metrics))
             .route("/api/sql", post(sql_api::sql))
-            .merge(webhook::routes(intake))
+            .merge(webhook::routes(intake.clone()))
+            .merge(segment::routes(intake))
             .with_state(self.handle);
         if let Err(e) = axum::serve(self.listener, router).await {
             tracing::error!(error = %e, "the HTTP server ended");

@@ -55,6 +55,7 @@ enum From {
     File { path: String, compression: Option<String> },
     Generator { kind: String, options: Vec<WithOption> },
     Webhook(webhook::Webhook),
+    Segment(Vec<WithOption>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -157,16 +158,13 @@ fn parse_from(p: &mut Heads<'_>) -> Result<From, SqlError> {
     if p.word("webhook") {
         return Ok(From::Webhook(webhook::parse(p)?));
     }
-    if p.is("segment") {
-        return Err(unsupported(
-            "FROM SEGMENT",
-            "Use a webhook, Kafka, file or load generator source for now.",
-        ));
+    if p.word("segment") {
+        return Ok(From::Segment(if *p.peek() == Token::LParen { p.options()? } else { vec![] }));
     }
     if p.is("postgres") || p.is("mysql") || p.is("sql server") {
         return Err(unsupported("change data capture from a database", "Use a Kafka topic."));
     }
-    Err(p.error("KAFKA CONNECTION, KAFKA BROKER, WEBHOOK, FILE or LOAD GENERATOR"))
+    Err(p.error("KAFKA CONNECTION, KAFKA BROKER, WEBHOOK, SEGMENT, FILE or LOAD GENERATOR"))
 }
 
 fn parse_format(p: &mut Heads<'_>) -> Result<Format, SqlError> {
@@ -244,15 +242,22 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         }
         From::Generator { kind, options } => (generator(kind, options)?, Some(Format::Bytes)),
         From::Webhook(webhook) => {
-            if s.format.is_some() || s.key_format.is_some() || s.envelope.is_some() {
-                return Err(SqlError::new(
-                    code::SYNTAX_ERROR,
-                    "a webhook's BODY FORMAT takes the place of FORMAT and ENVELOPE",
-                ));
-            }
             (SourceFrom::Webhook(webhook.plan(planner, &mut uses)?.into()), Some(Format::Bytes))
         }
+        From::Segment(options) => {
+            (SourceFrom::Segment(webhook::segment(planner, options, &mut uses)?), Some(Format::Bytes))
+        }
     };
+    let pushed = matches!(from, SourceFrom::Webhook(_) | SourceFrom::Segment(_));
+    if pushed
+        && (s.format.is_some() || s.key_format.is_some() || s.envelope.is_some() || !s.include.is_empty())
+    {
+        return Err(SqlError::new(
+            code::SYNTAX_ERROR,
+            "FORMAT, INCLUDE and ENVELOPE do not belong to a source that is posted to",
+        )
+        .with_hint("A webhook has BODY FORMAT, INCLUDE HEADER and INCLUDE HEADERS before CHECK."));
+    }
     let counter = matches!(from, SourceFrom::GeneratorCounter { .. });
     let Some(format) = s.format.clone().or(default_format) else {
         return Err(SqlError::new(code::SYNTAX_ERROR, "Source format must be specified")
@@ -261,6 +266,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
     let file = matches!(from, SourceFrom::File { .. });
     let select = |on_error| match &s.from {
         From::Webhook(webhook) => Ok(webhook.definition()),
+        From::Segment(_) => Ok(webhook::SEGMENT.into()),
         _ => definition(&s, &format, file, counter, on_error),
     };
     let (definition, mut desc) = plan_over(planner, vec![], &select(on_error)?)?;

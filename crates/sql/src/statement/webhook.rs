@@ -1,9 +1,10 @@
-//! `FROM WEBHOOK`: records that others post, and what a request must fulfil to be taken.
+//! `FROM WEBHOOK` and `FROM SEGMENT`: records that others post, and what a request must fulfil to be taken.
 //!
 //! ```text
 //!   FROM WEBHOOK BODY FORMAT {TEXT | JSON [ARRAY] | BYTES}
 //!     [INCLUDE HEADER 'h' AS column [BYTES]] … [INCLUDE HEADERS [([NOT] 'h', …)]]
 //!     [CHECK ([WITH (BODY [AS a] [BYTES], HEADERS [AS a] [BYTES], SECRET s [AS a] [BYTES], …)] condition)]
+//!   FROM SEGMENT [(WRITE KEY = SECRET k, STRICT, FAIL RATE = 0.1, STATUS = 429, RETRY AFTER = '2 s', DELAY = '1 s')]
 //! ```
 //!
 //! The condition is planned over one row, whose columns are what `WITH` names.
@@ -13,16 +14,21 @@ use std::rc::Rc;
 use plan::ScalarExpr;
 use plan::scalar::Context;
 use repr::error::code;
-use repr::{ScalarType, SqlError};
+use repr::{GlobalId, ScalarType, SqlError};
 use sqlparser::ast::{Expr, Ident, ObjectName};
 use sqlparser::tokenizer::Token;
 
+use super::connection::{boolean, text, unknown_option};
 use super::names;
+use super::source::{interval, no_effect};
+use crate::ast::{OptionValue, WithOption};
 use crate::catalog::ItemKind;
 use crate::expr::Ctx;
 use crate::hirs;
 use crate::parse::{Heads, fold, quote, quote_string};
-use crate::plan::{BodyFormat, Check, CheckInput, HeaderFilter, WebhookPlan};
+use crate::plan::{
+    BodyFormat, Check, CheckInput, HeaderFilter, SegmentFaults, SegmentPlan, WebhookPlan, unsupported,
+};
 use crate::planner::Planner;
 use crate::scope::{Env, Scope, ScopeTable};
 
@@ -148,7 +154,7 @@ impl Webhook {
     pub(super) fn plan(
         &self,
         planner: &Planner<'_>,
-        uses: &mut Vec<repr::GlobalId>,
+        uses: &mut Vec<GlobalId>,
     ) -> Result<WebhookPlan, SqlError> {
         let check = self.check.as_ref().map(|(inputs, condition)| check(planner, inputs, condition, uses));
         Ok(WebhookPlan {
@@ -164,7 +170,7 @@ fn check(
     planner: &Planner<'_>,
     written: &[Input],
     condition: &Expr,
-    uses: &mut Vec<repr::GlobalId>,
+    uses: &mut Vec<GlobalId>,
 ) -> Result<Check, SqlError> {
     let (mut inputs, mut columns) = (vec![], vec![]);
     for Input { what, alias, bytes } in written {
@@ -195,10 +201,7 @@ fn check(
         _ => {}
     });
     if let Some(name) = foreign {
-        return Err(crate::plan::unsupported(
-            &format!("{name} in CHECK"),
-            "Of its kind only now() is known.",
-        ));
+        return Err(unsupported(&format!("{name} in CHECK"), "Of its kind only now() is known."));
     }
     if constant && !inputs.is_empty() {
         return Err(SqlError::new(
@@ -207,4 +210,72 @@ fn check(
         ));
     }
     Ok(Check { inputs, condition })
+}
+
+/// The columns of events that came over Segment's Tracking API: each is stored as Segment's destinations get it.
+pub(super) const SEGMENT: &str = "SELECT body->>'messageId' AS message_id, body->>'type' AS type,
+        body->>'userId' AS user_id, body->>'anonymousId' AS anonymous_id, body->>'event' AS event,
+        received_at, try_parse_timestamptz(body->>'sentAt') AS sent_at,
+        try_parse_timestamptz(body->>'originalTimestamp') AS original_timestamp,
+        try_parse_timestamptz(body->>'timestamp') AS \"timestamp\", body, over_limits
+    FROM (SELECT CAST(convert_from(value, 'utf8') AS jsonb) AS body, \"timestamp\" AS received_at,
+                 header_text(headers, 'over-limits') AS over_limits
+          FROM mz_internal.raw) AS event";
+
+/// The options of `FROM SEGMENT`.
+pub(super) fn segment(
+    planner: &Planner<'_>,
+    options: &[WithOption],
+    uses: &mut Vec<GlobalId>,
+) -> Result<SegmentPlan, SqlError> {
+    let invalid = |option: &WithOption, what: &str| {
+        SqlError::new(code::INVALID_PARAMETER_VALUE, format!("invalid {}: {what} is needed", option.name))
+    };
+    let mut plan = SegmentPlan::default();
+    let mut faults = SegmentFaults { status: 500, ..SegmentFaults::default() };
+    for option in options {
+        match option.name.as_str() {
+            "WRITE KEY" | "WRITE KEYS" => {
+                let values = match &option.value {
+                    Some(OptionValue::List(list)) => list.clone(),
+                    Some(one) => vec![one.clone()],
+                    None => vec![],
+                };
+                for value in values {
+                    let OptionValue::Secret(name) = &value else {
+                        return Err(invalid(option, "a secret")
+                            .with_hint("Create a secret and write WRITE KEY = SECRET name."));
+                    };
+                    let id = names::existing(planner, name, ItemKind::Secret)?.id;
+                    uses.push(id);
+                    plan.write_keys.push(id);
+                }
+            }
+            "STRICT" => plan.strict = boolean(option)?,
+            "FAIL RATE" => {
+                let rate: f64 = text(option)?.parse().unwrap_or(f64::NAN);
+                if !(0.0..=1.0).contains(&rate) {
+                    return Err(invalid(option, "a number from 0 to 1"));
+                }
+                faults.failing = (rate * 1e6).round() as u32;
+            }
+            "STATUS" => {
+                let status = text(option)?.parse().ok().filter(|s| (200..600).contains(s));
+                faults.status = status.ok_or_else(|| invalid(option, "an HTTP status from 200 to 599"))?;
+            }
+            "RETRY AFTER" => {
+                let text = text(option)?;
+                let seconds =
+                    text.parse().ok().map_or_else(|| Ok(interval(option)?.as_secs()), Ok::<u64, SqlError>);
+                faults.retry_after = Some(seconds?);
+            }
+            "DELAY" => faults.delay = interval(option)?,
+            _ => return Err(unknown_option(option)),
+        }
+    }
+    if faults.failing == 0 && options.iter().any(|o| ["STATUS", "RETRY AFTER"].contains(&o.name.as_str())) {
+        no_effect(planner, "STATUS or RETRY AFTER without FAIL RATE");
+    }
+    plan.faults = faults;
+    Ok(plan)
 }
