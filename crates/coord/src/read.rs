@@ -1,8 +1,9 @@
 //! How rows are read: which way a query takes, scans of storage, and the end of a query (order, limit, projection).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use dataflow::Dataflows;
 use plan::mfp::Mfp;
@@ -261,6 +262,7 @@ pub(crate) fn start_history(
     let run = move || {
         let mut blocks: Vec<(Timestamp, bool, Arc<RowBlock>)> = vec![];
         let mut bytes = 0;
+        let mut ahead = Ahead::default();
         let scan = match storage.scan(shard, from, as_of) {
             Ok(scan) => scan,
             Err(e) => return history_failed(&e),
@@ -271,18 +273,49 @@ pub(crate) fn start_history(
                 Err(e) => return history_failed(&e),
             };
             bytes += block.byte_len();
-            read.fetch_add(block.len() as u64, Ordering::Relaxed);
+            ahead.add(&block);
             blocks.push((time, kind == BlockKind::Errors, block));
             if bytes >= 8 << 20 {
                 let blocks = std::mem::take(&mut blocks);
                 bytes = 0;
                 dataflows.send(dataflow::Command::History { dataflow, input, blocks, done: false });
+                ahead.wait();
             }
         }
         dataflows.send(dataflow::Command::History { dataflow, input, blocks, done: true });
     };
     if let Err(e) = std::thread::Builder::new().name("history".into()).spawn(run) {
         tracing::error!(error = %e, "the history of a view could not be read");
+    }
+}
+
+/// What a history has sent and workers have not used up: a view over gigabytes is filled in bounded memory.
+#[derive(Default)]
+struct Ahead(Vec<(Weak<RowBlock>, usize)>);
+
+impl Ahead {
+    /// So many bytes may be ahead.
+    const BYTES: usize = 64 << 20;
+    /// How often it is looked, and how often at most before the history goes on anyway: an operator may have to hold what it
+    /// was given until it has all.
+    const LOOK: Duration = Duration::from_millis(1);
+    const LOOKS: usize = 2_000;
+
+    /// A block that is about to be sent. What is in memory anyway does not count.
+    fn add(&mut self, block: &Arc<RowBlock>) {
+        if Arc::strong_count(block) == 1 {
+            self.0.push((Arc::downgrade(block), block.byte_len()));
+        }
+    }
+
+    fn wait(&mut self) {
+        for _ in 0..Self::LOOKS {
+            self.0.retain(|(block, _)| block.strong_count() > 0);
+            if self.0.iter().map(|(_, bytes)| bytes).sum::<usize>() < Self::BYTES {
+                return;
+            }
+            std::thread::sleep(Self::LOOK);
+        }
     }
 }
 
