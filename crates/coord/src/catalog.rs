@@ -120,6 +120,8 @@ pub struct CatalogState {
     pub secrets: BTreeMap<GlobalId, SecretValue>,
     /// The Kafka of this process.
     pub local_kafka: Option<Arc<LocalKafka>>,
+    /// Definitions of views that are read from an index.
+    pub hidden_definitions: BTreeMap<GlobalId, plan::hir::HirRelationExpr>,
 }
 
 impl CatalogState {
@@ -135,6 +137,7 @@ impl CatalogState {
             sources: BTreeMap::new(),
             secrets: BTreeMap::new(),
             local_kafka: None,
+            hidden_definitions: BTreeMap::new(),
         };
         for schema in SYSTEM_SCHEMAS {
             state.schemas.insert((DATABASE.into(), schema.into()));

@@ -46,14 +46,16 @@ pub enum Command {
     Subscribe(Box<Subscribe>),
     /// Its reader has gone.
     CancelSubscribe(GlobalId),
-    /// A statement that changes the catalog; refused with `None` where the catalog is no longer of this version.
+    /// Changes of the catalog, and rows that come with them: all at one time, or none.
     Ddl {
-        /// The version it was planned against.
+        /// The version they were planned against.
         version: u64,
-        /// What to do.
-        ddl: Box<Ddl>,
-        /// Durable; the notices.
-        reply: oneshot::Sender<Result<Option<Vec<SqlError>>, SqlError>>,
+        /// What to do, in order.
+        changes: Vec<Ddl>,
+        /// New rows of tables.
+        rows: Vec<(GlobalId, RowBlock)>,
+        /// When all is durable: true. False: the catalog is no longer of this version, and nothing was done.
+        reply: oneshot::Sender<Result<bool, SqlError>>,
     },
     /// A transaction holds this time readable (or lets it go).
     Hold(Timestamp, bool),
@@ -64,6 +66,7 @@ pub enum Command {
 }
 
 /// Changes of the catalog.
+#[derive(Debug)]
 pub enum Ddl {
     /// A new object. `start_offsets`: resolved for a Kafka source.
     Create {

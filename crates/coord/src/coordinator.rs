@@ -204,7 +204,6 @@ impl Coordinator {
                     holds: BTreeMap::new(),
                     next_transient: 1,
                     next_epoch: 1,
-                    hidden_definitions: HashMap::new(),
                     ticks: 0,
                     compacted: 0,
                 };
@@ -273,7 +272,7 @@ impl Pending {
 /// What happens when a tick is durable.
 pub(crate) enum Acknowledge {
     Write(oneshot::Sender<Result<Timestamp, SqlError>>),
-    Ddl(oneshot::Sender<Result<Option<Vec<SqlError>>, SqlError>>, Vec<SqlError>),
+    Ddl(oneshot::Sender<Result<bool, SqlError>>),
     /// A source's offsets, and who waits for them.
     Progress(GlobalId, Vec<(i32, i64)>, u64, u64, Option<source::Durable>),
     /// A source has come to its end.
@@ -386,8 +385,6 @@ pub(crate) struct State {
     holds: BTreeMap<Timestamp, usize>,
     next_transient: u64,
     next_epoch: u64,
-    /// Definitions of views that are read from an index.
-    pub(crate) hidden_definitions: HashMap<GlobalId, plan::hir::HirRelationExpr>,
 }
 
 /// A read that workers answer.
@@ -564,19 +561,14 @@ impl State {
                 if let Some(e) = self.journal.full() {
                     return drop(reply.send(Err(e)));
                 }
-                for (id, block) in rows {
-                    if !self.raws.contains(&id) {
-                        let _ =
-                            reply.send(Err(SqlError::new(code::UNDEFINED_TABLE, "the table was dropped")));
-                        return;
-                    }
-                    self.pending.bytes += block.byte_len();
-                    self.pending.blocks.push((id, Arc::new(block)));
+                if rows.iter().any(|(id, _)| !self.raws.contains(id)) {
+                    let e = SqlError::new(code::UNDEFINED_TABLE, "the table was dropped");
+                    return drop(reply.send(Err(e)));
                 }
+                self.write(rows);
                 // A write of no rows still is one: its acknowledgement orders what comes after.
-                self.pending.urgent = true;
-                self.pending.acknowledge.push(Acknowledge::Write(reply));
                 self.pending.progress.entry(0).or_default();
+                self.pending.acknowledge.push(Acknowledge::Write(reply));
             }
             Command::Subscribe(subscribe) => self.subscribe(*subscribe),
             Command::CancelSubscribe(id) => {
@@ -584,19 +576,20 @@ impl State {
                     self.drop_dataflow(id);
                 }
             }
-            Command::Ddl { version, ddl, reply } => {
+            Command::Ddl { version, changes, rows, reply } => {
                 if version != self.catalog.version {
-                    let _ = reply.send(Ok(None));
+                    let _ = reply.send(Ok(false));
                     return;
                 }
                 if let Some(e) = self.journal.full() {
                     return drop(reply.send(Err(e)));
                 }
-                match self.ddl(*ddl) {
-                    Ok(notices) => {
+                match self.change(changes) {
+                    Ok(()) => {
+                        // Rows of a table that the same transaction has dropped go with it.
+                        self.write(rows.into_iter().filter(|(id, _)| self.raws.contains(id)).collect());
                         self.publish_catalog();
-                        self.pending.urgent = true;
-                        self.pending.acknowledge.push(Acknowledge::Ddl(reply, notices));
+                        self.pending.acknowledge.push(Acknowledge::Ddl(reply));
                     }
                     Err(e) => drop(reply.send(Err(e))),
                 }
@@ -613,6 +606,15 @@ impl State {
             Command::Metrics(reply) => drop(reply.send(self.metrics())),
             Command::Shutdown(_) => unreachable!("the loop takes it"),
         }
+    }
+
+    /// Rows of tables, for the next tick.
+    fn write(&mut self, rows: Vec<(GlobalId, RowBlock)>) {
+        for (id, block) in rows {
+            self.pending.bytes += block.byte_len();
+            self.pending.blocks.push((id, Arc::new(block)));
+        }
+        self.pending.urgent = true;
     }
 
     fn source_event(&mut self, id: GlobalId, epoch: u64, event: source::Event) {
@@ -701,7 +703,7 @@ impl State {
                     self.last_acknowledged = self.last_acknowledged.max(time);
                     let _ = reply.send(Ok(time));
                 }
-                Acknowledge::Ddl(reply, notices) => drop(reply.send(Ok(Some(notices)))),
+                Acknowledge::Ddl(reply) => drop(reply.send(Ok(true))),
                 Acknowledge::Finished(id) => {
                     let now = self.clock.now();
                     if let Some(status) = self.statuses.get_mut(&id) {

@@ -1,73 +1,49 @@
-//! What changes the catalog, and how a restart brings it back.
+//! What runs for the objects of the catalog: started and stopped with its changes, and brought back by a restart.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 
 use dataflow::Output;
-use plan::hir::HirRelationExpr;
-use plan::{RelationExpr, Side};
-use repr::error::code;
+use plan::RelationExpr;
 use repr::{ColumnType, GlobalId, RelationDesc, ScalarType, SqlError};
-use sql::plan::{CreateItem, CreatePlan, OnError, RAW_SELF, SourceFrom};
-use sql::{CatalogItem, ItemKind, ObjectName};
+use sql::ItemKind;
+use sql::plan::{CreateItem, CreatePlan, SecretValue, SourceFrom};
 use storage::ShardId;
 
-use crate::catalog::{self, Record, SessionCatalog, SourceItem};
+use crate::catalog::{self, Record, SessionCatalog};
+use crate::change::{Changed, Dropped};
 use crate::command::Ddl;
 use crate::coordinator::{Object, ObjectKind, State, shard_of};
-use crate::introspection;
 use crate::variables::Variables;
 
 impl State {
-    /// Changes the catalog and everything that runs for it. Durable with the next tick.
-    pub(crate) fn ddl(&mut self, ddl: Ddl) -> Result<Vec<SqlError>, SqlError> {
+    /// Changes the catalog and everything that runs for it, all of it or nothing. Durable with the next tick.
+    pub(crate) fn change(&mut self, changes: Vec<Ddl>) -> Result<(), SqlError> {
+        // What cannot be done shows on a draft, before anything has happened.
+        if changes.len() > 1 {
+            let mut draft = self.catalog.clone();
+            changes.iter().try_for_each(|change| draft.change(change).map(|_| ()))?;
+        }
+        changes.into_iter().try_for_each(|change| self.ddl(change))
+    }
+
+    fn ddl(&mut self, ddl: Ddl) -> Result<(), SqlError> {
+        let Changed { dropped, record } = self.catalog.change(&ddl)?;
+        dropped.into_iter().for_each(|dropped| self.stop(dropped));
         match ddl {
-            Ddl::Create { plan, start_offsets, applied } => {
-                if let Some(old) = plan.replace {
-                    self.drop_objects(&[old]);
-                }
-                let number = self.catalog.allocate();
-                let raw = matches!(plan.item, CreateItem::Source(_)).then(|| self.catalog.allocate());
-                let name = plan.name.clone();
-                let record = Record {
-                    id: number,
-                    name: (name.database, name.schema, name.item),
-                    kind: plan.kind(),
-                    create_sql: plan.create_sql.clone(),
-                    raw,
-                    start_offsets,
-                    fingerprint: None,
-                    applied,
-                    comment: None,
-                    column_comments: BTreeMap::new(),
-                };
-                let record = self.add(*plan, record, None)?;
+            Ddl::Create { plan, .. } => {
+                let record = record.ok_or_else(|| SqlError::internal("a new object has no record"))?;
+                let record = self.start(*plan, record, None)?;
                 self.persist(&record);
-                Ok(self.url_notice(&record).into_iter().collect())
             }
             Ddl::CreateSchema { database, schema } => {
-                let key = format!("schema/{database}/{schema}");
-                self.pending.catalog.push((key, Some(vec![])));
-                self.catalog.schemas.insert((database, schema));
-                self.catalog.version += 1;
-                Ok(vec![])
+                self.pending.catalog.push((format!("schema/{database}/{schema}"), Some(vec![])));
             }
-            Ddl::Drop { ids, schema } => {
-                self.drop_objects(&ids);
-                if let Some((database, schema)) = schema {
-                    self.pending.catalog.push((format!("schema/{database}/{schema}"), None));
-                    self.catalog.schemas.remove(&(database, schema));
-                    self.catalog.version += 1;
-                }
-                Ok(vec![])
+            Ddl::Drop { schema: Some((database, schema)), .. } => {
+                self.pending.catalog.push((format!("schema/{database}/{schema}"), None));
             }
+            Ddl::Drop { schema: None, .. } => {}
             Ddl::AlterSecret { id, value } => {
-                let GlobalId::User(number) = id else { return Err(SqlError::internal("not a secret")) };
-                self.pending
-                    .catalog
-                    .push((format!("secret/{number:012}"), Some(catalog::encode_secret(&value))));
-                self.catalog.secrets.insert(id, value);
-                self.catalog.version += 1;
+                self.persist_secret(id, &value);
                 // Running readers take the new value up at once. What is pushed to asks for it with each request.
                 let reads = |id: &GlobalId| matches!(self.catalog.sources[id].from, SourceFrom::Kafka { .. });
                 let sources: Vec<GlobalId> = self.readers.keys().copied().filter(reads).collect();
@@ -76,43 +52,10 @@ impl State {
                     let stored = self.statuses.get(&source).map(|s| s.committed.clone()).unwrap_or_default();
                     self.start_reader(source, stored);
                 }
-                Ok(vec![])
             }
-            Ddl::Comment { id, column, text } => {
-                let Some(mut record) = self.catalog.records.get(&id).cloned() else {
-                    return Err(SqlError::new(
-                        code::INSUFFICIENT_PRIVILEGE,
-                        "system objects cannot be commented on",
-                    ));
-                };
-                match (column, text) {
-                    (None, text) => record.comment = text,
-                    (Some(c), Some(text)) => drop(record.column_comments.insert(c, text)),
-                    (Some(c), None) => drop(record.column_comments.remove(&c)),
-                }
-                self.persist(&record);
-                self.catalog.records.insert(id, record);
-                self.catalog.version += 1;
-                Ok(vec![])
-            }
+            Ddl::Comment { .. } => record.iter().for_each(|record| self.persist(record)),
         }
-    }
-
-    /// Where requests to a new source go.
-    fn url_notice(&self, record: &Record) -> Option<SqlError> {
-        let source = self.catalog.sources.get(&GlobalId::User(record.id))?;
-        let notice = |text| SqlError::new(repr::SqlState::new("00000"), text);
-        match source.from {
-            SourceFrom::Webhook(_) => {
-                let url = self.shared.push.url(&record.object_name());
-                Some(notice(format!("URL to POST data is '{url}'")))
-            }
-            SourceFrom::Segment(_) => {
-                let host = self.shared.push.host();
-                Some(notice(format!("Segment's libraries send here when their host is '{host}'")))
-            }
-            _ => None,
-        }
+        Ok(())
     }
 
     fn persist(&mut self, record: &Record) {
@@ -120,100 +63,40 @@ impl State {
         self.pending.catalog.push((Record::key(record.id), Some(bytes)));
     }
 
-    /// Puts an object into the catalog and starts what it runs. `stored_upper`: of a view that comes back.
-    fn add(
+    fn persist_secret(&mut self, id: GlobalId, value: &SecretValue) {
+        let GlobalId::User(number) = id else { unreachable!("secrets are user objects") };
+        self.pending.catalog.push((format!("secret/{number:012}"), Some(catalog::encode_secret(value))));
+    }
+
+    /// Starts what an object of the catalog runs. `recovered`: what is stored of a view that comes back.
+    fn start(
         &mut self,
         plan: CreatePlan,
         mut record: Record,
         recovered: Option<u64>,
     ) -> Result<Record, SqlError> {
         let id = GlobalId::User(record.id);
-        let mut item = CatalogItem {
-            id,
-            name: plan.name.clone(),
-            kind: plan.kind(),
-            desc: plan.desc.clone(),
-            definition: None,
-            create_sql: plan.create_sql.clone(),
-            uses: plan.uses.clone(),
-            index: None,
-            defaults: vec![],
-            connection: None,
-        };
         let as_of = self.last_tick;
-        let mut run = Run::Nothing;
-        // What its errors relation reads, and that relation.
-        let mut errors = None;
+        let name = plan.name.to_string();
         match plan.item {
             CreateItem::Secret(value) => {
                 if recovered.is_none() {
-                    let bytes = catalog::encode_secret(&value);
-                    self.pending.catalog.push((format!("secret/{:012}", record.id), Some(bytes)));
+                    self.persist_secret(id, &value);
                 }
-                self.catalog.secrets.insert(id, value);
             }
-            CreateItem::Connection { connection, .. } => item.connection = Some(connection),
-            CreateItem::Source(source) => {
-                let raw = GlobalId::User(
-                    record.raw.ok_or_else(|| SqlError::internal("a source has no raw shard"))?,
-                );
-                let mut definition = source.definition;
-                definition.replace_id(RAW_SELF, raw);
-                item.definition = Some(definition);
-                errors = Some((raw, source.errors));
-                let from = source.from;
-                self.catalog.sources.insert(
-                    id,
-                    SourceItem {
-                        raw,
-                        from,
-                        headers: source.headers,
-                        start_offsets: record.start_offsets.clone(),
-                        progress_name: source.progress_name.clone(),
-                    },
-                );
+            CreateItem::Source(_) => {
+                let raw = self.catalog.sources[&id].raw;
                 self.add_collection(raw, source::raw_desc().types(), true, Some((2, 3)));
-                run = Run::Reader { progress_name: source.progress_name };
-            }
-            CreateItem::Table { defaults } => {
-                item.defaults = defaults;
-                let types = plan.desc.as_ref().map(RelationDesc::types).unwrap_or_default();
-                self.add_collection(id, types, false, None);
-            }
-            CreateItem::View { hir } => item.definition = Some(hir),
-            CreateItem::MaterializedView { relation, on_error, errors: of_view, .. } => {
-                let types = plan.desc.as_ref().map(RelationDesc::types).unwrap_or_default();
-                if on_error == OnError::Quarantine {
-                    let stored = HirRelationExpr::Get { id, typ: types.clone() };
-                    item.definition =
-                        Some(HirRelationExpr::Catch { input: Box::new(stored), side: Side::Rows });
-                }
-                errors = Some((id, of_view));
-                run = Run::View { relation, types };
-            }
-            CreateItem::Index { on, key, relation } => {
-                item.index = Some((on, key.clone()));
-                run = Run::Index { on, key, relation };
-            }
-            CreateItem::Sink => {
-                return Err(SqlError::unsupported("CREATE SINK", "Sinks come with the next release."));
-            }
-            CreateItem::Type => return Err(SqlError::unsupported("CREATE TYPE", "")),
-        }
-        let name = item.name.clone();
-        self.catalog.insert(item, Some(record.clone()));
-        if let Some((of, (definition, desc))) = errors {
-            self.add_errors(id, &name, of, definition, desc);
-        }
-        match run {
-            Run::Nothing => {}
-            Run::Reader { progress_name } => {
                 if recovered.is_none() {
                     self.start_reader(id, record.start_offsets.clone());
                 }
-                self.add_progress(id, &name, &progress_name);
             }
-            Run::View { relation, types } => {
+            CreateItem::Table { .. } => {
+                let types = plan.desc.as_ref().map(RelationDesc::types).unwrap_or_default();
+                self.add_collection(id, types, false, None);
+            }
+            CreateItem::MaterializedView { relation, .. } => {
+                let types = plan.desc.as_ref().map(RelationDesc::types).unwrap_or_default();
                 let fingerprint = fingerprint(&relation);
                 let stateless = is_stateless(&relation);
                 let append_only = relation.monotonic(&|id| self.is_append_only(id));
@@ -239,7 +122,7 @@ impl State {
                     },
                 );
                 let output = Output::Materialized { arrange: !stateless, reconcile };
-                self.install_from(id, &name.to_string(), relation, as_of, None, output, resume_after);
+                self.install_from(id, &name, relation, as_of, None, output, resume_after);
                 if !same {
                     record.fingerprint = Some(fingerprint);
                     self.catalog.records.insert(id, record.clone());
@@ -248,34 +131,23 @@ impl State {
                     }
                 }
             }
-            Run::Index { on, key, relation } => {
+            CreateItem::Index { on, key, relation } => {
                 let kind = ObjectKind::Index { on, key: key.clone() };
-                self.objects.insert(
-                    id,
-                    Object {
-                        kind,
-                        frontier: 0,
-                        caught_up: false,
-                        stored_upper: 0,
-                        since: as_of,
-                        hydration: vec![],
-                    },
-                );
-                self.install(id, &name.to_string(), relation, as_of, None, Output::Index { on, key });
-                self.hide_definition(on);
+                let object = Object {
+                    kind,
+                    frontier: 0,
+                    caught_up: false,
+                    stored_upper: 0,
+                    since: as_of,
+                    hydration: vec![],
+                };
+                self.objects.insert(id, object);
+                self.install(id, &name, relation, as_of, None, Output::Index { on, key });
+            }
+            CreateItem::Connection { .. } | CreateItem::View { .. } | CreateItem::Sink | CreateItem::Type => {
             }
         }
         Ok(record)
-    }
-
-    /// A view with an index is read from the index, no longer inlined.
-    fn hide_definition(&mut self, on: GlobalId) {
-        if let Some(item) = self.catalog.items.get_mut(&on)
-            && item.kind == ItemKind::View
-            && let Some(definition) = item.definition.take()
-        {
-            self.hidden_definitions.insert(on, definition);
-        }
     }
 
     /// Whether the collection only grows.
@@ -294,74 +166,33 @@ impl State {
         self.raws.insert(id);
     }
 
-    /// The relation that says how far a source has come.
-    fn add_progress(&mut self, source: GlobalId, name: &ObjectName, progress_name: &str) {
-        let GlobalId::User(number) = source else { return };
-        let mut name = name.clone();
-        name.item = progress_name.into();
-        self.catalog.insert(introspection::progress_item(number, name, source), None);
-    }
-
-    /// The relation that shows what a source or view cannot compute, unless an object of the user has its name.
-    fn add_errors(
-        &mut self,
-        owner: GlobalId,
-        name: &ObjectName,
-        of: GlobalId,
-        mut definition: HirRelationExpr,
-        desc: RelationDesc,
-    ) {
-        let GlobalId::User(number) = owner else { return };
-        let mut name = name.clone();
-        name.item = sql::errors_name(&name.item);
-        if self.catalog.names.contains_key(&name) {
-            tracing::warn!("{name} is an object already: the errors of {owner} have no relation");
-            return;
-        }
-        definition.replace_id(RAW_SELF, of);
-        self.catalog.insert(introspection::errors_item(number, name, owner, definition, desc), None);
-    }
-
-    /// Takes objects away, dependants first, with all that runs for them.
-    fn drop_objects(&mut self, ids: &[GlobalId]) {
-        for id in ids {
-            let source = self.catalog.sources.get(id).cloned();
-            let Some(item) = self.catalog.remove(*id) else { continue };
-            let GlobalId::User(number) = *id else { continue };
-            self.pending.catalog.push((Record::key(number), None));
-            self.catalog.remove(introspection::errors_id(number));
-            match item.kind {
-                ItemKind::Secret => self.pending.catalog.push((format!("secret/{number:012}"), None)),
-                ItemKind::Source => {
-                    self.readers.remove(id);
-                    self.shared.push.close(*id);
-                    self.statuses.remove(id);
-                    self.catalog.remove(introspection::progress_id(number));
-                    self.pending.drop_progress.push(number);
-                    if let Some(source) = source {
-                        self.drop_collection(source.raw);
-                    }
+    /// Ends what ran for an object that has left the catalog.
+    fn stop(&mut self, dropped: Dropped) {
+        let Dropped { item, source } = dropped;
+        let (id, GlobalId::User(number)) = (item.id, item.id) else { return };
+        self.pending.catalog.push((Record::key(number), None));
+        match item.kind {
+            ItemKind::Secret => self.pending.catalog.push((format!("secret/{number:012}"), None)),
+            ItemKind::Source => {
+                self.readers.remove(&id);
+                self.shared.push.close(id);
+                self.statuses.remove(&id);
+                self.pending.drop_progress.push(number);
+                if let Some(source) = source {
+                    self.drop_collection(source.raw);
                 }
-                ItemKind::Table => self.drop_collection(*id),
-                ItemKind::MaterializedView => {
-                    self.objects.remove(id);
-                    self.drop_dataflow(*id);
-                    self.drop_collection(*id);
-                }
-                ItemKind::Index => {
-                    self.objects.remove(id);
-                    self.drop_dataflow(*id);
-                    if let Some((on, _)) = item.index {
-                        let others =
-                            self.catalog.items.values().any(|i| i.index.as_ref().is_some_and(|x| x.0 == on));
-                        if !others && let Some(definition) = self.hidden_definitions.remove(&on) {
-                            self.catalog.items.entry(on).and_modify(|i| i.definition = Some(definition));
-                        }
-                    }
-                }
-                ItemKind::View => drop(self.hidden_definitions.remove(id)),
-                ItemKind::Connection | ItemKind::Sink | ItemKind::Type => {}
             }
+            ItemKind::Table => self.drop_collection(id),
+            ItemKind::MaterializedView => {
+                self.objects.remove(&id);
+                self.drop_dataflow(id);
+                self.drop_collection(id);
+            }
+            ItemKind::Index => {
+                self.objects.remove(&id);
+                self.drop_dataflow(id);
+            }
+            ItemKind::View | ItemKind::Connection | ItemKind::Sink | ItemKind::Type => {}
         }
     }
 
@@ -423,9 +254,10 @@ impl State {
                 self.catalog.next_id.max(record.id + 1).max(record.raw.map_or(0, |r| r + 1));
             let what = format!("{} (u{})", record.object_name(), record.id);
             let upper = recovered.shards.get(&ShardId(record.id)).map_or(0, |s| s.upper);
-            let created = self
-                .plan_again(&record, &recovered, &variables)
-                .and_then(|plan| self.add(plan, record, Some(upper)));
+            let created = self.plan_again(&record, &recovered, &variables).and_then(|plan| {
+                self.catalog.add(&plan, &record)?;
+                self.start(plan, record, Some(upper))
+            });
             if let Err(e) = created {
                 return Err(format!("{what} cannot be brought back: {e}"));
             }
@@ -471,13 +303,6 @@ impl State {
             _ => Err(SqlError::internal("its statement creates nothing")),
         }
     }
-}
-
-enum Run {
-    Nothing,
-    Reader { progress_name: String },
-    View { relation: RelationExpr, types: Vec<ColumnType> },
-    Index { on: GlobalId, key: Vec<plan::ScalarExpr>, relation: RelationExpr },
 }
 
 /// Whether each output row depends on one input row only, so that stored output can be continued without its history.

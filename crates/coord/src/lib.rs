@@ -11,6 +11,7 @@
 //! carries plans out and never waits for anything.
 
 pub mod catalog;
+pub mod change;
 pub mod clock;
 pub mod command;
 pub mod coordinator;
@@ -25,10 +26,12 @@ pub mod push;
 pub mod read;
 pub mod session;
 mod subscribe;
+mod transaction;
 pub mod variables;
 pub mod waits;
 
 pub use catalog::LocalKafka;
 pub use clock::{Clock, ManualClock, WallClock};
 pub use coordinator::{Config, Coordinator, Handle, StartError};
-pub use session::{Outcome, Rows, Session, TransactionStatus};
+pub use session::{Outcome, Rows, Session};
+pub use transaction::TransactionStatus;

@@ -26,6 +26,7 @@ use crate::coordinator::{Handle, shutting_down};
 use crate::introspection::SessionInfo;
 use crate::read;
 use crate::subscribe::SubscribeRows;
+use crate::transaction::{Layer, Open, Transaction};
 use crate::variables::Variables;
 use crate::waits::{Notices, Wait};
 
@@ -37,15 +38,18 @@ const VERSION: &str = concat!("PostgreSQL 15.0 (deltamill ", env!("CARGO_PKG_VER
 
 /// A connection's state.
 pub struct Session {
-    handle: Handle,
+    pub(crate) handle: Handle,
     number: u64,
     user: String,
-    variables: Variables,
-    transaction: Transaction,
+    pub(crate) variables: Variables,
+    pub(crate) transaction: Transaction,
+    /// Temporary views, and the catalog with them.
+    pub(crate) temporary: Vec<CreatePlan>,
+    pub(crate) overlay: Option<Layer>,
     prepared: BTreeMap<String, Prepared>,
-    cursors: BTreeMap<String, Cursor>,
-    notices: Arc<Notices>,
-    changed_parameters: Vec<(String, String)>,
+    pub(crate) cursors: BTreeMap<String, Cursor>,
+    pub(crate) notices: Arc<Notices>,
+    pub(crate) changed_parameters: Vec<(String, String)>,
 }
 
 /// A statement with its plan.
@@ -60,40 +64,7 @@ pub struct Prepared {
     version: u64,
 }
 
-/// The transaction that a session is in.
-#[derive(Debug, Default)]
-enum Transaction {
-    /// Each statement is one.
-    #[default]
-    None,
-    /// Between BEGIN and COMMIT.
-    Open(Open),
-    /// A statement in it has failed: only ROLLBACK is taken.
-    Failed,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    /// The time of all its reads, once there was one.
-    time: Option<Timestamp>,
-    /// What it will write.
-    writes: Vec<(GlobalId, RowBlock)>,
-    /// When it began, ms.
-    began: Timestamp,
-}
-
-/// What `ReadyForQuery` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransactionStatus {
-    /// In none.
-    Idle,
-    /// In one.
-    Open,
-    /// In one that has failed.
-    Failed,
-}
-
-struct Cursor {
+pub(crate) struct Cursor {
     rows: Rows,
     buffer: VecDeque<Row>,
     done: bool,
@@ -260,6 +231,8 @@ impl Handle {
             user: user.into(),
             variables: Variables::default(),
             transaction: Transaction::None,
+            temporary: vec![],
+            overlay: None,
             prepared: BTreeMap::new(),
             cursors: BTreeMap::new(),
             notices: Arc::default(),
@@ -304,22 +277,6 @@ impl Session {
         self.notices.clone()
     }
 
-    /// What `ReadyForQuery` says.
-    pub fn transaction_status(&self) -> TransactionStatus {
-        match self.transaction {
-            Transaction::None => TransactionStatus::Idle,
-            Transaction::Open(_) => TransactionStatus::Open,
-            Transaction::Failed => TransactionStatus::Failed,
-        }
-    }
-
-    /// A statement of this session has failed: an open transaction fails with it.
-    pub fn failed(&mut self) {
-        if matches!(self.transaction, Transaction::Open(_)) {
-            self.end_transaction(Transaction::Failed);
-        }
-    }
-
     /// Splits a text into statements.
     pub async fn parse(&self, text: &str) -> Result<Vec<Statement>, SqlError> {
         let text = text.to_string();
@@ -332,7 +289,8 @@ impl Session {
         statement: Statement,
         types: Vec<Option<ScalarType>>,
     ) -> Result<Prepared, SqlError> {
-        let catalog = self.handle.catalog();
+        self.refresh().await?;
+        let catalog = self.catalog();
         let version = catalog.version;
         let variables = self.variables.clone();
         let (for_plan, for_types) = (statement.clone(), types.clone());
@@ -387,8 +345,8 @@ impl Session {
         prepared: &mut Prepared,
         parameters: &[Row],
     ) -> Result<Outcome, SqlError> {
-        if matches!(self.transaction, Transaction::Failed)
-            && !matches!(prepared.planned.plan, Plan::Rollback | Plan::Commit)
+        if matches!(self.transaction, Transaction::Failed(_))
+            && !matches!(prepared.planned.plan, Plan::Rollback | Plan::RollbackTo(_) | Plan::Commit)
         {
             return Err(SqlError::new(
                 code::IN_FAILED_SQL_TRANSACTION,
@@ -424,7 +382,8 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         // The catalog may change between planning and running; each change starts over.
         for _ in 0..100 {
-            if prepared.version != self.handle.catalog().version {
+            self.refresh().await?;
+            if prepared.version != self.catalog().version {
                 let old = prepared.planned.columns.clone();
                 *prepared = self.prepare(prepared.statement.clone(), prepared.types.clone()).await?;
                 if prepared.planned.columns != old {
@@ -438,6 +397,9 @@ impl Session {
             if let Some(outcome) = self.execute_once(&planned.plan, prepared.version, parameters).await? {
                 planned.notices.iter().cloned().for_each(|n| self.notices.push(n));
                 return Ok(outcome);
+            }
+            if self.is_drafting() {
+                break;
             }
         }
         Err(SqlError::new(repr::SqlState::new("40001"), "the catalog changes too fast for this statement"))
@@ -471,7 +433,7 @@ impl Session {
                 Ok(rows.map(|rows| Outcome::CopyOut { format: format.clone(), rows }))
             }
             Plan::CopyFrom { table, columns, format } => {
-                let catalog = self.handle.catalog();
+                let catalog = self.catalog();
                 let desc = catalog.items.get(table).and_then(|i| i.desc.clone());
                 let desc =
                     desc.ok_or_else(|| SqlError::new(code::UNDEFINED_TABLE, "the table was dropped"))?;
@@ -537,7 +499,7 @@ impl Session {
             Plan::Create(create) => self.create(create, version, parameters).await,
             Plan::CreateSchema { database, schema, if_not_exists } => {
                 let key = (database.clone(), schema.clone());
-                if self.handle.catalog().schemas.contains(&key) {
+                if self.catalog().schemas.contains(&key) {
                     let e =
                         SqlError::new(code::DUPLICATE_SCHEMA, format!("schema \"{schema}\" already exists"));
                     if !if_not_exists {
@@ -576,51 +538,19 @@ impl Session {
                 self.ddl(ddl, version, "COMMENT").await
             }
             Plan::Begin => {
-                if matches!(self.transaction, Transaction::None) {
-                    let began = self.handle.shared.clock.now();
-                    self.transaction = Transaction::Open(Open { began, ..Open::default() });
-                } else {
-                    let e = SqlError::new(
-                        code::ACTIVE_SQL_TRANSACTION,
-                        "there is already a transaction in progress",
-                    );
-                    self.notices.push(e);
-                }
+                self.begin();
                 done("BEGIN")
             }
-            Plan::Commit => match std::mem::take(&mut self.transaction) {
-                Transaction::None => {
-                    let e =
-                        SqlError::new(code::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
-                    self.notices.push(e);
-                    done("COMMIT")
-                }
-                Transaction::Failed => {
-                    self.end_transaction(Transaction::None);
-                    done("ROLLBACK")
-                }
-                Transaction::Open(open) => {
-                    self.release_hold(open.time);
-                    self.cursors.clear();
-                    if !open.writes.is_empty() {
-                        self.write_now(open.writes).await?;
-                    }
-                    done("COMMIT")
-                }
-            },
+            Plan::Commit => self.commit().await.map(Some),
             Plan::Rollback => {
-                if matches!(self.transaction, Transaction::None) {
-                    let e =
-                        SqlError::new(code::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
-                    self.notices.push(e);
-                }
-                self.end_transaction(Transaction::None);
+                self.rollback();
                 done("ROLLBACK")
             }
-            Plan::SetVariable { name, value, .. } => {
-                let changed = self.variables.set(name, value.as_deref())?;
-                self.changed_parameters.extend(changed);
-                self.notices.set_silent(self.variables.is_silent());
+            Plan::Savepoint(name) => self.savepoint(name).and_then(|()| done("SAVEPOINT")),
+            Plan::RollbackTo(name) => self.rollback_to(name).and_then(|()| done("ROLLBACK")),
+            Plan::Release(name) => self.release(name).and_then(|()| done("RELEASE")),
+            Plan::SetVariable { name, value, local } => {
+                self.set_variable(name, value.as_deref(), *local)?;
                 done(if value.is_some() { "SET" } else { "RESET" })
             }
             Plan::ShowVariable(name) => {
@@ -725,8 +655,15 @@ impl Session {
                 done("DEALLOCATE")
             }
             Plan::Discard => {
+                if !matches!(self.transaction, Transaction::None) {
+                    return Err(SqlError::new(
+                        code::ACTIVE_SQL_TRANSACTION,
+                        "DISCARD ALL cannot run inside a transaction block",
+                    ));
+                }
                 self.prepared.clear();
                 self.cursors.clear();
+                self.temporary.clear();
                 self.variables = Variables::default();
                 self.notices.set_silent(false);
                 done("DISCARD ALL")
@@ -879,6 +816,7 @@ impl Session {
         version: u64,
         parameters: &[Row],
     ) -> Result<Option<Rows>, SqlError> {
+        let version = self.base(version, &select.relation)?;
         let relation = self.bind(&select.relation, parameters)?;
         let mut as_of = self.as_of(&select.as_of, parameters)?;
         if as_of.is_none()
@@ -938,6 +876,7 @@ impl Session {
         version: u64,
         parameters: &[Row],
     ) -> Result<Option<Rows>, SqlError> {
+        let version = self.base(version, &plan.relation)?;
         let relation = self.bind(&plan.relation, parameters)?;
         let as_of = self.as_of(&plan.as_of, parameters)?;
         let up_to = plan.up_to.as_ref().map(|e| self.constant_time(e, parameters)).transpose()?;
@@ -955,7 +894,7 @@ impl Session {
     }
 
     fn check_not_null(&self, table: GlobalId, rows: &[Row]) -> Result<(), SqlError> {
-        let catalog = self.handle.catalog();
+        let catalog = self.catalog();
         let Some(item) = catalog.items.get(&table) else { return Ok(()) };
         let Some(desc) = &item.desc else { return Ok(()) };
         if desc.columns.iter().all(|c| c.ty.nullable) {
@@ -977,23 +916,6 @@ impl Session {
         Ok(())
     }
 
-    /// Writes now, or when the transaction commits.
-    async fn write(&mut self, rows: Vec<(GlobalId, RowBlock)>) -> Result<(), SqlError> {
-        match &mut self.transaction {
-            Transaction::Open(open) => {
-                open.writes.extend(rows);
-                Ok(())
-            }
-            _ => self.write_now(rows).await,
-        }
-    }
-
-    async fn write_now(&self, rows: Vec<(GlobalId, RowBlock)>) -> Result<(), SqlError> {
-        let (reply, answer) = oneshot::channel();
-        self.handle.send(Command::Write { rows, reply })?;
-        answer.await.map_err(|_| shutting_down())?.map(|_| ())
-    }
-
     /// Takes the data of a `COPY … FROM STDIN`. Returns the number of rows.
     pub async fn copy_in(&mut self, copy: &CopyIn, data: &[u8]) -> Result<u64, SqlError> {
         let rows = crate::copy::read_rows(data, &copy.format, &copy.columns, &copy.desc)?;
@@ -1010,7 +932,7 @@ impl Session {
         version: u64,
         _parameters: &[Row],
     ) -> Result<Option<Outcome>, SqlError> {
-        let catalog = self.handle.catalog();
+        let catalog = self.catalog();
         let kind = match create.item {
             CreateItem::Secret(_) => "SECRET",
             CreateItem::Connection { .. } => "CONNECTION",
@@ -1023,6 +945,12 @@ impl Session {
             CreateItem::Type => "TYPE",
         };
         let tag = format!("CREATE {kind}");
+        if create.temporary && !matches!(create.item, CreateItem::View { .. }) {
+            return Err(SqlError::unsupported(
+                "a temporary table",
+                "Use CREATE TEMPORARY VIEW or CREATE TABLE.",
+            ));
+        }
         if create.replace.is_none() && catalog.names.contains_key(&create.name) {
             let name = &create.name.item;
             let e = SqlError::new(code::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"));
@@ -1057,7 +985,21 @@ impl Session {
                 _ => None,
             };
         let ddl = Ddl::Create { plan: Box::new(create.clone()), start_offsets, applied };
-        self.ddl(ddl, version, &tag).await
+        let created = self.ddl(ddl, version, &tag).await?;
+        if let (Some(_), CreateItem::Source(source)) = (&created, &create.item) {
+            let push = &self.handle.shared.push;
+            // Where requests to it go.
+            let text = match source.from {
+                SourceFrom::Webhook(_) => Some(format!("URL to POST data is '{}'", push.url(&create.name))),
+                SourceFrom::Segment(_) => {
+                    Some(format!("Segment's libraries send here when their host is '{}'", push.host()))
+                }
+                _ => None,
+            };
+            text.into_iter()
+                .for_each(|text| self.notices.push(SqlError::new(repr::SqlState::new("00000"), text)));
+        }
+        Ok(created)
     }
 
     /// Talks to what the source reads, so that a mistake shows now and not later. Returns where partitions start.
@@ -1094,7 +1036,7 @@ impl Session {
     }
 
     async fn validate_connection_object(&self, id: GlobalId) -> Result<(), SqlError> {
-        let catalog = self.handle.catalog();
+        let catalog = self.catalog();
         let connection = catalog.items.get(&id).and_then(|i| i.connection.as_ref());
         let Some(ConnectionPlan::Kafka(plan)) = connection else {
             return Err(SqlError::new(code::WRONG_OBJECT_TYPE, "only connections can be validated"));
@@ -1102,38 +1044,11 @@ impl Session {
         let connection = catalog.kafka_connection(plan)?;
         outside(move || source::validate_connection(&connection, OUTSIDE_TIMEOUT)).await
     }
-
-    async fn ddl(&mut self, ddl: Ddl, version: u64, tag: &str) -> Result<Option<Outcome>, SqlError> {
-        if matches!(&self.transaction, Transaction::Open(open) if !open.writes.is_empty()) {
-            return Err(SqlError::new(
-                code::ACTIVE_SQL_TRANSACTION,
-                "objects cannot be created or dropped in a transaction that writes",
-            ));
-        }
-        let (reply, answer) = oneshot::channel();
-        self.handle.send(Command::Ddl { version, ddl: Box::new(ddl), reply })?;
-        let Some(notices) = answer.await.map_err(|_| shutting_down())?? else { return Ok(None) };
-        notices.into_iter().for_each(|n| self.notices.push(n));
-        Ok(Some(Outcome::Done(tag.into())))
-    }
-
-    fn release_hold(&self, time: Option<Timestamp>) {
-        if let Some(time) = time {
-            let _ = self.handle.send(Command::Hold(time, false));
-        }
-    }
-
-    fn end_transaction(&mut self, next: Transaction) {
-        self.cursors.clear();
-        if let Transaction::Open(open) = std::mem::replace(&mut self.transaction, next) {
-            self.release_hold(open.time);
-        }
-    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.end_transaction(Transaction::None);
+        self.abandon();
     }
 }
 

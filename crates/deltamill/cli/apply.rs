@@ -3,6 +3,8 @@
 //! Files hold `CREATE` statements, in any order; what one needs of another decides the order. An object is known by its
 //! kind and name, and its text (after substitution) by a hash that the server keeps, so that a second run finds nothing
 //! to do. Only what an earlier `apply` of the same folder made is ever dropped or replaced.
+//!
+//! All of it is one transaction: a failure, of a statement or of the connection, leaves what was there before.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,6 +176,22 @@ pub(super) fn apply_files(
     replace_data: bool,
 ) -> Result<Vec<String>, Failure> {
     let wanted = wanted(files, variables)?;
+    target.run("BEGIN")?;
+    let done = in_transaction(target, set, &wanted, replace_data);
+    let end = if done.is_err() || dry_run { "ROLLBACK" } else { "COMMIT" };
+    // A connection that is gone has rolled back by itself; the first error says more.
+    let ended = target.run(end);
+    let done = done?;
+    ended?;
+    Ok(done)
+}
+
+fn in_transaction(
+    target: &mut dyn Target,
+    set: &str,
+    wanted: &[Wanted],
+    replace_data: bool,
+) -> Result<Vec<String>, Failure> {
     let made = made(target, set)?;
     let matches = |w: &Wanted, m: &Made| match &w.name {
         Some(name) => {
@@ -238,28 +256,20 @@ pub(super) fn apply_files(
             "rebuild"
         };
         done.push(format!("{action} {} {}", m.kind.to_lowercase(), m.item));
-        if !dry_run {
-            target.run(&format!("DROP {} {}", m.kind, m.name))?;
-        }
+        target.run(&format!("DROP {} {}", m.kind, m.name))?;
     }
     let mut pending: Vec<&Wanted> = wanted.iter().filter(|w| is_new(w)).collect();
-    if dry_run {
-        for w in pending {
-            if !drops.iter().any(|m| matches(w, m)) {
-                done.push(format!("create {} {}", w.kind.to_lowercase(), w.name.as_deref().unwrap_or("")));
-            }
-        }
-        return Ok(done);
-    }
-    target.run(&format!("SET deltamill.apply_set = {}", quote(set)))?;
+    target.run(&format!("SET LOCAL deltamill.apply_set = {}", quote(set)))?;
     while !pending.is_empty() {
         let mut later = vec![];
         let mut errors = vec![];
         let before = pending.len();
         for w in pending {
-            target.run(&format!("SET deltamill.apply_hash = {}", quote(&w.hash)))?;
+            target.run(&format!("SET LOCAL deltamill.apply_hash = {}", quote(&w.hash)))?;
+            target.run("SAVEPOINT statement")?;
             match target.run(&w.statement.text) {
                 Ok(_) => {
+                    target.run("RELEASE statement")?;
                     if !drops.iter().any(|m| matches(w, m)) {
                         done.push(format!(
                             "create {} {}",
@@ -269,6 +279,8 @@ pub(super) fn apply_files(
                     }
                 }
                 Err(e) => {
+                    // Where that fails too, the first error says more.
+                    let _ = target.run("ROLLBACK TO statement");
                     let unknown = [code::UNDEFINED_TABLE, code::UNDEFINED_OBJECT, code::INVALID_SCHEMA_NAME];
                     if unknown.contains(&e.code) {
                         later.push(w);
@@ -291,8 +303,6 @@ pub(super) fn apply_files(
         }
         pending = later;
     }
-    target.run("RESET deltamill.apply_set")?;
-    target.run("RESET deltamill.apply_hash")?;
     Ok(done)
 }
 

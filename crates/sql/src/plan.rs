@@ -107,6 +107,12 @@ pub enum Plan {
     Commit,
     /// `ROLLBACK`, `ABORT`.
     Rollback,
+    /// `SAVEPOINT`.
+    Savepoint(String),
+    /// `ROLLBACK TO [SAVEPOINT]`.
+    RollbackTo(String),
+    /// `RELEASE [SAVEPOINT]`.
+    Release(String),
     /// `SET name = value`; none: its default.
     SetVariable {
         /// Lower case.

@@ -84,7 +84,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: DropObjects) -> Result<Plan, SqlErr
             let actual = kind_name(item.kind);
             return Err(error.with_hint(format!("Use DROP {} to remove a {actual}.", actual.to_uppercase())));
         }
-        if !matches!(item.id, GlobalId::User(_)) {
+        if matches!(item.id, GlobalId::System(_)) {
             let message = format!(
                 "cannot drop {what} {} because it is required by the database system",
                 item.name.item

@@ -88,7 +88,10 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
     if ["prepare", "execute", "deallocate"].iter().any(|w| p.is(w)) {
         return Ok(Statement::Prepared(prepared::parse(p)?));
     }
-    if ["begin", "start", "commit", "end", "rollback", "abort"].iter().any(|w| p.is(w)) {
+    if ["begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release"]
+        .iter()
+        .any(|w| p.is(w))
+    {
         return Ok(Statement::Transaction(transaction::parse(p)?));
     }
     if ["set", "reset", "discard"].iter().any(|w| p.is(w)) {
@@ -98,8 +101,6 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
         return Ok(Statement::Database(database::parse_grant(p)?));
     }
     for (word, instead) in [
-        ("savepoint", "Transactions here have no parts: leave it out."),
-        ("release", "Transactions here have no parts: leave it out."),
         ("truncate", "Use DELETE FROM."),
         ("refresh", "Materialized views are always up to date here."),
         ("listen", "Use SUBSCRIBE."),

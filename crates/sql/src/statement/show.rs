@@ -234,7 +234,7 @@ fn objects(
     let path = planner.catalog.search_path();
     let in_reach = |item: &&CatalogItem| {
         wanted.contains(&item.kind)
-            && matches!(item.id, GlobalId::User(_))
+            && !matches!(item.id, GlobalId::System(_))
             && matches(&item.name.item)
             && match &schema {
                 Some(schema) => item.name.schema == *schema,

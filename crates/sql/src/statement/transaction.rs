@@ -1,8 +1,8 @@
-//! `BEGIN`, `START TRANSACTION`, `COMMIT`, `END`, `ROLLBACK`, `ABORT` (from the first word).
+//! `BEGIN`, `START TRANSACTION`, `COMMIT`, `END`, `ROLLBACK`, `ABORT`, `SAVEPOINT`, `RELEASE` (from the first word).
 
 use repr::SqlError;
 
-use crate::parse::Heads;
+use crate::parse::{Heads, fold};
 use crate::plan::{Plan, unsupported};
 use crate::planner::Planner;
 
@@ -12,6 +12,9 @@ pub(crate) enum Statement {
     Begin,
     Commit,
     Rollback,
+    Savepoint(String),
+    RollbackTo(String),
+    Release(String),
 }
 
 pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
@@ -19,6 +22,13 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
         let _ = p.word("work") || p.word("transaction");
         modes(p)?;
         return Ok(Statement::Begin);
+    }
+    if p.word("savepoint") {
+        return Ok(Statement::Savepoint(fold(&p.ident()?)));
+    }
+    if p.word("release") {
+        p.word("savepoint");
+        return Ok(Statement::Release(fold(&p.ident()?)));
     }
     let commit = p.word("commit") || p.word("end");
     if !commit && !p.word("rollback") {
@@ -28,8 +38,9 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
         return Err(unsupported("two-phase commit", ""));
     }
     let _ = p.word("work") || p.word("transaction");
-    if p.is("to") {
-        return Err(unsupported("ROLLBACK TO SAVEPOINT", "Roll the whole transaction back."));
+    if !commit && p.word("to") {
+        p.word("savepoint");
+        return Ok(Statement::RollbackTo(fold(&p.ident()?)));
     }
     if p.word("and") {
         let no = p.word("no");
@@ -67,5 +78,8 @@ pub(crate) fn plan(_planner: &Planner<'_>, statement: Statement) -> Result<Plan,
         Statement::Begin => Plan::Begin,
         Statement::Commit => Plan::Commit,
         Statement::Rollback => Plan::Rollback,
+        Statement::Savepoint(name) => Plan::Savepoint(name),
+        Statement::RollbackTo(name) => Plan::RollbackTo(name),
+        Statement::Release(name) => Plan::Release(name),
     })
 }

@@ -1,0 +1,249 @@
+//! Changes of the catalog alone, without what runs for them: for the loop, and for drafts of transactions.
+
+use std::collections::BTreeMap;
+
+use plan::Side;
+use plan::hir::HirRelationExpr;
+use repr::error::code;
+use repr::{GlobalId, RelationDesc, SqlError, SqlState};
+use sql::plan::{CreateItem, CreatePlan, OnError, RAW_SELF};
+use sql::{CatalogItem, ItemKind, ObjectName};
+
+use crate::catalog::{CatalogState, Record, SourceItem};
+use crate::command::Ddl;
+use crate::introspection;
+
+/// What a change has done, for those who run and store objects.
+#[derive(Default)]
+pub struct Changed {
+    /// What is gone, in order.
+    pub dropped: Vec<Dropped>,
+    /// The record that is new or has changed.
+    pub record: Option<Record>,
+}
+
+/// An object that has left the catalog.
+pub struct Dropped {
+    /// It.
+    pub item: CatalogItem,
+    /// Its part that runs, of a source.
+    pub source: Option<SourceItem>,
+}
+
+impl CatalogState {
+    /// Makes a change. The same changes on equal catalogs give the same identities.
+    pub fn change(&mut self, change: &Ddl) -> Result<Changed, SqlError> {
+        let mut changed = Changed::default();
+        match change {
+            Ddl::Create { plan, start_offsets, applied } => {
+                match plan.item {
+                    CreateItem::Sink => {
+                        return Err(SqlError::unsupported(
+                            "CREATE SINK",
+                            "Sinks come with the next release.",
+                        ));
+                    }
+                    CreateItem::Type => return Err(SqlError::unsupported("CREATE TYPE", "")),
+                    _ => {}
+                }
+                if plan.temporary {
+                    plan.replace.into_iter().for_each(|old| drop(self.drop_all(&[old])));
+                    self.add_temporary(plan);
+                    self.version += 1;
+                    return Ok(changed);
+                }
+                if let Some(own) = plan.uses.iter().find(|id| is_temporary(**id)) {
+                    let name = self.items.get(own).map_or_else(|| own.to_string(), |i| i.name.item.clone());
+                    let message = "non-temporary items cannot depend on temporary item";
+                    return Err(SqlError::new(SqlState::new("42P16"), message).with_detail(name));
+                }
+                if let Some(old) = plan.replace {
+                    // Its indexes go with it.
+                    let of_old = |i: &&CatalogItem| i.index.as_ref().is_some_and(|(on, _)| *on == old);
+                    let mut ids: Vec<GlobalId> = self.items.values().filter(of_old).map(|i| i.id).collect();
+                    ids.push(old);
+                    changed.dropped = self.drop_all(&ids);
+                }
+                let id = self.allocate();
+                let raw = matches!(plan.item, CreateItem::Source(_)).then(|| self.allocate());
+                let name = plan.name.clone();
+                let record = Record {
+                    id,
+                    name: (name.database, name.schema, name.item),
+                    kind: plan.kind(),
+                    create_sql: plan.create_sql.clone(),
+                    raw,
+                    start_offsets: start_offsets.clone(),
+                    fingerprint: None,
+                    applied: applied.clone(),
+                    comment: None,
+                    column_comments: BTreeMap::new(),
+                };
+                self.add(plan, &record)?;
+                changed.record = Some(record);
+            }
+            Ddl::CreateSchema { database, schema } => {
+                self.schemas.insert((database.clone(), schema.clone()));
+            }
+            Ddl::Drop { ids, schema } => {
+                changed.dropped = self.drop_all(ids);
+                self.schemas.retain(|name| schema.as_ref() != Some(name));
+            }
+            Ddl::AlterSecret { id, value } => drop(self.secrets.insert(*id, value.clone())),
+            Ddl::Comment { id, column, text } => {
+                let record = self.records.get_mut(id).ok_or_else(|| {
+                    SqlError::new(code::INSUFFICIENT_PRIVILEGE, "system objects cannot be commented on")
+                })?;
+                match (column, text.clone()) {
+                    (None, text) => record.comment = text,
+                    (Some(c), Some(text)) => drop(record.column_comments.insert(*c, text)),
+                    (Some(c), None) => drop(record.column_comments.remove(c)),
+                }
+                changed.record = Some(record.clone());
+            }
+        }
+        self.version += 1;
+        Ok(changed)
+    }
+
+    /// Adds an object under the identity of its record.
+    pub fn add(&mut self, plan: &CreatePlan, record: &Record) -> Result<(), SqlError> {
+        let id = GlobalId::User(record.id);
+        let mut item = item(plan, id, None);
+        let mut progress = None;
+        // What its errors relation reads, and that relation.
+        let mut errors = None;
+        match &plan.item {
+            CreateItem::Secret(value) => drop(self.secrets.insert(id, value.clone())),
+            CreateItem::Connection { connection, .. } => item.connection = Some(connection.clone()),
+            CreateItem::Source(source) => {
+                let raw = record.raw.ok_or_else(|| SqlError::internal("a source has no raw shard"))?;
+                let raw = GlobalId::User(raw);
+                let mut definition = source.definition.clone();
+                definition.replace_id(RAW_SELF, raw);
+                item.definition = Some(definition);
+                self.sources.insert(
+                    id,
+                    SourceItem {
+                        raw,
+                        from: source.from.clone(),
+                        headers: source.headers,
+                        start_offsets: record.start_offsets.clone(),
+                        progress_name: source.progress_name.clone(),
+                    },
+                );
+                // The relation that says how far the source has come.
+                let mut name = plan.name.clone();
+                name.item = source.progress_name.clone();
+                errors = Some((raw, &source.errors));
+                progress = Some(introspection::progress_item(record.id, name, id));
+            }
+            CreateItem::Table { defaults } => item.defaults = defaults.clone(),
+            CreateItem::View { hir } => item.definition = Some(hir.clone()),
+            CreateItem::Index { on, key, .. } => {
+                item.index = Some((*on, key.clone()));
+                // A view with an index is read from the index, no longer inlined.
+                if let Some(view) = self.items.get_mut(on)
+                    && view.kind == ItemKind::View
+                    && let Some(definition) = view.definition.take()
+                {
+                    self.hidden_definitions.insert(*on, definition);
+                }
+            }
+            CreateItem::MaterializedView { on_error, errors: of_view, .. } => {
+                if *on_error == OnError::Quarantine {
+                    let types = plan.desc.as_ref().map(RelationDesc::types).unwrap_or_default();
+                    let stored = HirRelationExpr::Get { id, typ: types };
+                    item.definition =
+                        Some(HirRelationExpr::Catch { input: Box::new(stored), side: Side::Rows });
+                }
+                errors = Some((id, of_view));
+            }
+            CreateItem::Sink | CreateItem::Type => {}
+        }
+        self.insert(item, Some(record.clone()));
+        if let Some((of, (definition, desc))) = errors {
+            self.add_errors(record.id, &plan.name, of, definition, desc);
+        }
+        progress.into_iter().for_each(|item| self.insert(item, None));
+        Ok(())
+    }
+
+    /// The relation that shows what a source or view cannot compute, unless an object of the user has its name.
+    fn add_errors(
+        &mut self,
+        owner: u64,
+        name: &ObjectName,
+        of: GlobalId,
+        definition: &HirRelationExpr,
+        desc: &RelationDesc,
+    ) {
+        let mut name = name.clone();
+        name.item = sql::errors_name(&name.item);
+        if self.names.contains_key(&name) {
+            tracing::warn!("{name} is an object already: the errors of u{owner} have no relation");
+            return;
+        }
+        let mut definition = definition.clone();
+        definition.replace_id(RAW_SELF, of);
+        let owned = GlobalId::User(owner);
+        self.insert(introspection::errors_item(owner, name, owned, definition, desc.clone()), None);
+    }
+
+    /// Adds a view that is this session's own. Its identity is none that the loop could know.
+    pub fn add_temporary(&mut self, plan: &CreatePlan) {
+        let CreateItem::View { hir } = &plan.item else { return };
+        let taken = self.items.keys().filter(|id| is_temporary(**id)).count() as u64;
+        // One may have been dropped: the next free identity.
+        let free = (TEMPORARY + taken..).map(GlobalId::Transient).find(|id| !self.items.contains_key(id));
+        let Some(id) = free else { return };
+        self.insert(item(plan, id, Some(hir.clone())), None);
+    }
+
+    /// Takes objects away, dependants first.
+    fn drop_all(&mut self, ids: &[GlobalId]) -> Vec<Dropped> {
+        let mut dropped = vec![];
+        for id in ids {
+            let source = self.sources.get(id).cloned();
+            let Some(item) = self.remove(*id) else { continue };
+            if let GlobalId::User(number) = *id {
+                self.remove(introspection::errors_id(number));
+                self.remove(introspection::progress_id(number));
+            }
+            self.hidden_definitions.remove(id);
+            // The last index of a view gone, the view is inlined again.
+            if let Some((on, _)) = &item.index {
+                let others = self.items.values().any(|i| i.index.as_ref().is_some_and(|x| x.0 == *on));
+                if !others && let Some(definition) = self.hidden_definitions.remove(on) {
+                    self.items.entry(*on).and_modify(|i| i.definition = Some(definition));
+                }
+            }
+            dropped.push(Dropped { item, source });
+        }
+        dropped
+    }
+}
+
+/// Whether the object is a temporary view.
+pub fn is_temporary(id: GlobalId) -> bool {
+    matches!(id, GlobalId::Transient(n) if (TEMPORARY..u64::MAX).contains(&n))
+}
+
+/// The identities of temporary views start here.
+const TEMPORARY: u64 = 1 << 62;
+
+/// What planning sees of a new object.
+fn item(plan: &CreatePlan, id: GlobalId, definition: Option<HirRelationExpr>) -> CatalogItem {
+    CatalogItem {
+        id,
+        name: plan.name.clone(),
+        kind: plan.kind(),
+        desc: plan.desc.clone(),
+        definition,
+        create_sql: plan.create_sql.clone(),
+        uses: plan.uses.clone(),
+        index: None,
+        defaults: vec![],
+        connection: None,
+    }
+}
