@@ -10,12 +10,14 @@
 //! Sessions parse and plan on threads of their own (with large stacks) against a shared, immutable catalog; the loop
 //! carries plans out and never waits for anything.
 
+mod bind;
 pub mod catalog;
 pub mod change;
 pub mod clock;
 pub mod command;
 pub mod coordinator;
 pub mod copy;
+mod create;
 pub mod credits;
 mod ddl;
 pub mod introspection;
@@ -24,6 +26,7 @@ pub mod oracle;
 pub mod planner;
 pub mod push;
 pub mod read;
+pub mod rows;
 pub mod session;
 mod subscribe;
 mod transaction;
@@ -33,5 +36,6 @@ pub mod waits;
 pub use catalog::LocalKafka;
 pub use clock::{Clock, ManualClock, WallClock};
 pub use coordinator::{Config, Coordinator, Handle, StartError};
-pub use session::{Outcome, Rows, Session};
+pub use rows::{Outcome, Rows};
+pub use session::Session;
 pub use transaction::TransactionStatus;

@@ -3,44 +3,34 @@
 //! Statements that concern only the session end here. What touches data goes to the loop as a command. A plan that the
 //! loop finds outdated is made again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plan::scalar::Context;
-use plan::{RelationExpr, ScalarExpr};
+use plan::RelationExpr;
 use repr::error::code;
-use repr::{
-    Arena, Column, Datum, Diff, GlobalId, RelationDesc, Row, RowBlock, ScalarType, SqlError, Timestamp,
-};
-use sql::plan::{
-    AsOf, ConnectionPlan, CopyFormat, CreateItem, CreatePlan, Finishing, SelectPlan, SourceFrom,
-    SubscribeOutput, SubscribePlan,
-};
+use repr::{Arena, Column, Datum, GlobalId, RelationDesc, Row, RowBlock, ScalarType, SqlError};
+use sql::plan::{CreatePlan, SelectPlan, SubscribePlan};
 use sql::{Plan, Planned, Statement};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::catalog::{CatalogState, SessionCatalog};
+use crate::bind::convert;
+use crate::catalog::SessionCatalog;
 use crate::command::{Command, Ddl, Read, Subscribe};
 use crate::coordinator::{Handle, shutting_down};
 use crate::introspection::SessionInfo;
 use crate::read;
-use crate::subscribe::SubscribeRows;
+use crate::rows::{CopyIn, Cursor, Guard, Outcome, Rows, Running};
+use crate::subscribe::{SubscribeRows, subscribe_desc};
 use crate::transaction::{Layer, Open, Transaction};
 use crate::variables::Variables;
 use crate::waits::{Notices, Wait};
 
-/// How long talking to something outside may take while a statement waits.
-const OUTSIDE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The time zone's now and other things that belong to one execution.
-const VERSION: &str = concat!("PostgreSQL 15.0 (deltamill ", env!("CARGO_PKG_VERSION"), ")");
-
 /// A connection's state.
 pub struct Session {
     pub(crate) handle: Handle,
-    number: u64,
-    user: String,
+    pub(crate) number: u64,
+    pub(crate) user: String,
     pub(crate) variables: Variables,
     pub(crate) transaction: Transaction,
     /// Temporary views, and the catalog with them.
@@ -62,164 +52,6 @@ pub struct Prepared {
     /// The plan, and what it returns and takes.
     pub planned: Arc<Planned>,
     version: u64,
-}
-
-pub(crate) struct Cursor {
-    rows: Rows,
-    buffer: VecDeque<Row>,
-    done: bool,
-}
-
-/// What a statement gives back.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Rows; the command tag is made of `tag` and their number.
-    Rows {
-        /// `SELECT`, `FETCH`, `INSERT 0`, `SHOW` …
-        tag: &'static str,
-        /// Them.
-        rows: Rows,
-    },
-    /// `COPY … TO STDOUT`.
-    CopyOut {
-        /// How rows are written.
-        format: CopyFormat,
-        /// Them.
-        rows: Rows,
-    },
-    /// `COPY … FROM STDIN`: the client sends data, which then goes to [`Session::copy_in`].
-    CopyIn(CopyIn),
-    /// Done; the command tag.
-    Done(String),
-    /// An empty statement.
-    Empty,
-}
-
-/// A `COPY … FROM STDIN` that waits for its data.
-#[derive(Clone, Debug)]
-pub struct CopyIn {
-    table: GlobalId,
-    columns: Vec<usize>,
-    desc: RelationDesc,
-    format: CopyFormat,
-}
-
-impl CopyIn {
-    /// How many columns the data has.
-    pub fn arity(&self) -> usize {
-        self.columns.len()
-    }
-}
-
-/// Rows of a result, as they come. Dropping it cancels what makes them.
-pub struct Rows {
-    /// Their columns.
-    pub desc: Arc<RelationDesc>,
-    kind: RowsKind,
-    _guard: Option<Guard>,
-}
-
-enum RowsKind {
-    Ready(Vec<Row>),
-    Stream {
-        rows: mpsc::Receiver<Result<Vec<(Row, Diff)>, SqlError>>,
-        finishing: Finishing,
-        /// Until the first batch has come.
-        wait: Option<Wait>,
-    },
-    Subscribe(Box<SubscribeRows>),
-}
-
-impl std::fmt::Debug for Rows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows").field("desc", &self.desc).finish_non_exhaustive()
-    }
-}
-
-/// Cancels a read or subscription when dropped.
-struct Guard {
-    handle: Handle,
-    what: Running,
-}
-
-enum Running {
-    Read(u64),
-    Subscribe(GlobalId),
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = match self.what {
-            Running::Read(number) => self.handle.send(Command::CancelRead(number)),
-            Running::Subscribe(id) => self.handle.send(Command::CancelSubscribe(id)),
-        };
-    }
-}
-
-impl Rows {
-    fn ready(desc: RelationDesc, rows: Vec<Row>) -> Rows {
-        Rows { desc: Arc::new(desc), kind: RowsKind::Ready(rows), _guard: None }
-    }
-
-    /// Whether rows come for as long as the client listens.
-    pub fn is_endless(&self) -> bool {
-        matches!(self.kind, RowsKind::Subscribe(_))
-    }
-
-    /// The next rows, one batch after the other; none at the end.
-    pub async fn next(&mut self) -> Option<Result<Vec<Row>, SqlError>> {
-        match &mut self.kind {
-            RowsKind::Ready(rows) if rows.is_empty() => None,
-            RowsKind::Ready(rows) => Some(Ok(std::mem::take(rows))),
-            RowsKind::Subscribe(rows) => rows.next().await,
-            RowsKind::Stream { rows, finishing, wait } => {
-                let Some(first) = wait else {
-                    return Some(rows.recv().await?.and_then(|batch| stream_batch(batch, finishing)));
-                };
-                let batch = first.first(rows).await?;
-                *wait = None;
-                let batch = match batch {
-                    Ok(batch) => batch,
-                    Err(e) => return Some(Err(e)),
-                };
-                // One batch and no more, as mostly: in a fixed order. More: as they come.
-                match rows.recv().await {
-                    None => Some(read::finish(batch, finishing)),
-                    Some(Err(e)) => Some(Err(e)),
-                    Some(Ok(mut second)) => {
-                        let mut both = batch;
-                        both.append(&mut second);
-                        Some(stream_batch(both, finishing))
-                    }
-                }
-            }
-        }
-    }
-
-    /// All rows.
-    pub async fn collect(mut self) -> Result<Vec<Row>, SqlError> {
-        let mut all = vec![];
-        while let Some(batch) = self.next().await {
-            all.append(&mut batch?);
-        }
-        Ok(all)
-    }
-}
-
-/// A batch of an unordered stream: counted out, within what is left of offset and limit.
-fn stream_batch(batch: Vec<(Row, Diff)>, finishing: &mut Finishing) -> Result<Vec<Row>, SqlError> {
-    let mut out = Vec::with_capacity(batch.len());
-    for (row, diff) in batch {
-        for _ in 0..diff {
-            if finishing.offset > 0 {
-                finishing.offset -= 1;
-            } else if finishing.limit != Some(0) {
-                finishing.limit = finishing.limit.map(|l| l - 1);
-                out.push(read::project_row(&row, &finishing.project));
-            }
-        }
-    }
-    Ok(out)
 }
 
 impl Handle {
@@ -462,7 +294,10 @@ impl Session {
                             Ok(Row::pack(values.collect::<Result<Vec<_>, SqlError>>()?))
                         };
                         let out = new.iter().map(eval).collect::<Result<Vec<Row>, SqlError>>()?;
-                        Ok(Some(Outcome::Rows { tag: "INSERT 0", rows: Rows::ready(desc.clone(), out) }))
+                        Ok(Some(Outcome::Rows {
+                            tag: "INSERT 0",
+                            rows: Rows::ready(Arc::new(desc.clone()), out),
+                        }))
                     }
                 }
             }
@@ -556,7 +391,7 @@ impl Session {
             Plan::ShowVariable(name) => {
                 let value = self.variables.get(name)?;
                 let desc = RelationDesc::new([(name.as_str(), ScalarType::Text.nullable(false))]);
-                let rows = Rows::ready(desc, vec![Row::pack([Datum::Text(&value)])]);
+                let rows = Rows::ready(Arc::new(desc), vec![Row::pack([Datum::Text(&value)])]);
                 Ok(Some(Outcome::Rows { tag: "SHOW", rows }))
             }
             Plan::ShowAllVariables => {
@@ -565,7 +400,7 @@ impl Session {
                     RelationDesc::new([("name", text()), ("setting", text()), ("description", text())]);
                 let row =
                     |(n, v): (String, String)| Row::pack([Datum::Text(&n), Datum::Text(&v), Datum::Text("")]);
-                let rows = Rows::ready(desc, self.variables.all().into_iter().map(row).collect());
+                let rows = Rows::ready(Arc::new(desc), self.variables.all().into_iter().map(row).collect());
                 Ok(Some(Outcome::Rows { tag: "SHOW", rows }))
             }
             Plan::Declare { name, query, desc: _ } => {
@@ -587,7 +422,7 @@ impl Session {
                     _ => return Err(SqlError::internal("a cursor over something that has no rows")),
                 };
                 let Some(rows) = rows else { return Ok(None) };
-                self.cursors.insert(name.clone(), Cursor { rows, buffer: VecDeque::new(), done: false });
+                self.cursors.insert(name.clone(), Cursor::new(rows));
                 done("DECLARE CURSOR")
             }
             Plan::Fetch { name, count, timeout } => {
@@ -596,7 +431,7 @@ impl Session {
                 })?;
                 let rows = cursor.fetch(count.unwrap_or(u64::MAX), *timeout).await?;
                 let desc = cursor.rows.desc.clone();
-                let rows = Rows { desc, kind: RowsKind::Ready(rows), _guard: None };
+                let rows = Rows::ready(desc, rows);
                 Ok(Some(Outcome::Rows { tag: "FETCH", rows }))
             }
             Plan::Close(None) => {
@@ -670,7 +505,7 @@ impl Session {
             }
             Plan::Explain(text) => {
                 let desc = RelationDesc::new([("Optimized Plan", ScalarType::Text.nullable(false))]);
-                let rows = Rows::ready(desc, vec![Row::pack([Datum::Text(text)])]);
+                let rows = Rows::ready(Arc::new(desc), vec![Row::pack([Datum::Text(text)])]);
                 Ok(Some(Outcome::Rows { tag: "EXPLAIN", rows }))
             }
             Plan::NoOp(tag) => done(tag),
@@ -694,120 +529,6 @@ impl Session {
             pid: self.number as u32,
             settings: self.variables.all(),
         })
-    }
-
-    /// Puts parameters and what belongs to this execution in their places.
-    fn bind(&self, relation: &RelationExpr, parameters: &[Row]) -> Result<RelationExpr, SqlError> {
-        let mut relation = relation.clone();
-        let mut changed = false;
-        let mut failed = None;
-        relation.visit_scalars_mut(&mut |s| {
-            s.walk_mut(&mut |e| match self.bound(e, parameters) {
-                Ok(None) => {}
-                Ok(Some(literal)) => {
-                    *e = literal;
-                    changed = true;
-                }
-                Err(error) => failed = Some(error),
-            })
-        });
-        match failed {
-            Some(e) => Err(e),
-            None if changed => Ok(plan::transform::optimize(relation)),
-            None => Ok(relation),
-        }
-    }
-
-    /// The literal that an expression stands for in this execution, if it is one that stands for something.
-    fn bound(&self, e: &ScalarExpr, parameters: &[Row]) -> Result<Option<ScalarExpr>, SqlError> {
-        let text = |s: &str| ScalarExpr::literal(Datum::Text(s), ScalarType::Text);
-        let name = |s: &str| ScalarExpr::literal(Datum::Text(s), ScalarType::Name);
-        Ok(Some(match e {
-            ScalarExpr::Parameter(i, ty) => {
-                let row = parameters.get(*i).ok_or_else(|| {
-                    SqlError::new(code::UNDEFINED_PARAMETER, format!("there is no parameter ${}", i + 1))
-                })?;
-                let datum = row.iter().next().unwrap_or(Datum::Null);
-                ScalarExpr::literal(datum, ty.clone())
-            }
-            ScalarExpr::Context(context) => match context {
-                Context::MzNow => return Ok(None),
-                Context::Now => {
-                    let began = match &self.transaction {
-                        Transaction::Open(open) => open.began,
-                        _ => self.handle.shared.clock.now(),
-                    };
-                    let ty = ScalarType::TimestampTz { precision: None };
-                    ScalarExpr::literal(Datum::TimestampTz(began as i64 * 1_000), ty)
-                }
-                Context::CurrentUser => name(&self.user),
-                Context::CurrentDatabase => name(self.variables.database()),
-                Context::CurrentSchema => match self.variables.search_path().first() {
-                    Some(schema) => name(schema),
-                    None => ScalarExpr::literal(Datum::Null, ScalarType::Name),
-                },
-                Context::CurrentSchemas => {
-                    let path = self.variables.search_path();
-                    let mut schemas = vec![Datum::Text("mz_catalog"), Datum::Text("pg_catalog")];
-                    schemas.extend(path.iter().map(|s| Datum::Text(s)));
-                    let arena = Arena::new();
-                    ScalarExpr::literal(arena.array1(&schemas), ScalarType::Array(Box::new(ScalarType::Name)))
-                }
-                Context::BackendPid => {
-                    ScalarExpr::literal(Datum::Int32(self.number as i32), ScalarType::Int32)
-                }
-                Context::Version => text(VERSION),
-                Context::MzVersion => text(concat!("v", env!("CARGO_PKG_VERSION"), " (deltamill)")),
-            },
-            _ => return Ok(None),
-        }))
-    }
-
-    /// An expression without columns, with what belongs to this execution in its place.
-    fn bind_constant(&self, e: &ScalarExpr, parameters: &[Row]) -> Result<ScalarExpr, SqlError> {
-        let mut e = e.clone();
-        let mut failed = None;
-        e.walk_mut(&mut |e| match self.bound(e, parameters) {
-            Ok(Some(literal)) => *e = literal,
-            Ok(None) => {}
-            Err(error) => failed = Some(error),
-        });
-        failed.map_or(Ok(e), Err)
-    }
-
-    /// A LIMIT or OFFSET that only the execution knows; NULL is none.
-    fn row_count(&self, e: &ScalarExpr, parameters: &[Row], what: &str) -> Result<Option<u64>, SqlError> {
-        let e = self.bind_constant(e, parameters)?;
-        match e.eval(&[], &Arena::new())? {
-            Datum::Null => Ok(None),
-            Datum::Int64(n) if n >= 0 => Ok(Some(n as u64)),
-            Datum::Int32(n) if n >= 0 => Ok(Some(n as u64)),
-            _ => Err(SqlError::new(
-                repr::SqlState::new(if what == "LIMIT" { "2201W" } else { "2201X" }),
-                format!("{what} must not be negative"),
-            )),
-        }
-    }
-
-    fn constant_time(&self, e: &ScalarExpr, parameters: &[Row]) -> Result<Timestamp, SqlError> {
-        let e = self.bind_constant(e, parameters)?;
-        let arena = Arena::new();
-        let invalid = || SqlError::new(code::INVALID_PARAMETER_VALUE, "the time is not a valid timestamp");
-        let ms = match e.eval(&[], &arena)? {
-            Datum::MzTimestamp(t) | Datum::UInt64(t) => Some(t),
-            Datum::Timestamp(us) | Datum::TimestampTz(us) => u64::try_from(us.div_euclid(1_000)).ok(),
-            Datum::Numeric(n) => n.to_i64().and_then(|n| u64::try_from(n).ok()),
-            Datum::Int64(n) => u64::try_from(n).ok(),
-            Datum::Int32(n) => u64::try_from(n).ok(),
-            Datum::Text(s) => s.parse().ok(),
-            _ => None,
-        };
-        ms.ok_or_else(invalid)
-    }
-
-    fn as_of(&self, as_of: &Option<AsOf>, parameters: &[Row]) -> Result<Option<(Timestamp, bool)>, SqlError> {
-        let resolve = |a: &AsOf| Ok((self.constant_time(&a.time, parameters)?, a.at_least));
-        as_of.as_ref().map(resolve).transpose()
     }
 
     async fn select(
@@ -834,7 +555,7 @@ impl Session {
         let desc = Arc::new(select.desc.clone());
         if let RelationExpr::Constant { rows, .. } = &relation {
             let rows = read::finish(rows.clone()?, &finishing)?;
-            return Ok(Some(Rows { desc, kind: RowsKind::Ready(rows), _guard: None }));
+            return Ok(Some(Rows::ready(desc, rows)));
         }
         let unordered = finishing.order_by.is_empty();
         let limit = finishing.limit.filter(|_| unordered).map(|l| (l + finishing.offset) as usize);
@@ -857,8 +578,7 @@ impl Session {
             Wait { handle: self.handle.clone(), notices: self.notices.clone(), ids, time: answer.time };
         let mut rows = answer.rows;
         if unordered {
-            let kind = RowsKind::Stream { rows, finishing, wait: Some(wait) };
-            return Ok(Some(Rows { desc, kind, _guard: Some(guard) }));
+            return Ok(Some(Rows::stream(desc, rows, finishing, wait, guard)));
         }
         let mut all = vec![];
         let mut next = wait.first(&mut rows).await;
@@ -867,7 +587,7 @@ impl Session {
             next = rows.recv().await;
         }
         let rows = read::finish(all, &finishing)?;
-        Ok(Some(Rows { desc, kind: RowsKind::Ready(rows), _guard: None }))
+        Ok(Some(Rows::ready(desc, rows)))
     }
 
     async fn subscribe(
@@ -890,7 +610,7 @@ impl Session {
         let guard = Guard { handle: self.handle.clone(), what: Running::Subscribe(subscribed.id) };
         let rows = SubscribeRows::new(subscribed, plan);
         let desc = Arc::new(subscribe_desc(plan));
-        Ok(Some(Rows { desc, kind: RowsKind::Subscribe(Box::new(rows)), _guard: Some(guard) }))
+        Ok(Some(Rows::subscription(desc, rows, guard)))
     }
 
     fn check_not_null(&self, table: GlobalId, rows: &[Row]) -> Result<(), SqlError> {
@@ -925,220 +645,10 @@ impl Session {
         self.write(vec![(copy.table, block)]).await?;
         Ok(rows.len() as u64)
     }
-
-    async fn create(
-        &mut self,
-        create: &CreatePlan,
-        version: u64,
-        _parameters: &[Row],
-    ) -> Result<Option<Outcome>, SqlError> {
-        let catalog = self.catalog();
-        let kind = match create.item {
-            CreateItem::Secret(_) => "SECRET",
-            CreateItem::Connection { .. } => "CONNECTION",
-            CreateItem::Source(_) => "SOURCE",
-            CreateItem::Table { .. } => "TABLE",
-            CreateItem::View { .. } => "VIEW",
-            CreateItem::MaterializedView { .. } => "MATERIALIZED VIEW",
-            CreateItem::Index { .. } => "INDEX",
-            CreateItem::Sink => "SINK",
-            CreateItem::Type => "TYPE",
-        };
-        let tag = format!("CREATE {kind}");
-        if create.temporary && !matches!(create.item, CreateItem::View { .. }) {
-            return Err(SqlError::unsupported(
-                "a temporary table",
-                "Use CREATE TEMPORARY VIEW or CREATE TABLE.",
-            ));
-        }
-        if create.replace.is_none() && catalog.names.contains_key(&create.name) {
-            let name = &create.name.item;
-            let e = SqlError::new(code::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"));
-            let e = match kind {
-                "SECRET" | "CONNECTION" | "TYPE" => SqlError::new(
-                    code::DUPLICATE_OBJECT,
-                    format!("{} \"{name}\" already exists", kind.to_lowercase()),
-                ),
-                _ => e,
-            };
-            if !create.if_not_exists {
-                return Err(e);
-            }
-            self.notices.push(SqlError { message: format!("{}, skipping", e.message), ..e });
-            return Ok(Some(Outcome::Done(tag)));
-        }
-        let mut start_offsets = BTreeMap::new();
-        match &create.item {
-            _ if self.handle.shared.offline => {}
-            CreateItem::Connection { connection: ConnectionPlan::Kafka(plan), validate: true } => {
-                let connection = catalog.kafka_connection(plan)?;
-                outside(move || source::validate_connection(&connection, OUTSIDE_TIMEOUT)).await?;
-            }
-            CreateItem::Source(source) => {
-                start_offsets = self.validate_source(&catalog, &source.from).await?
-            }
-            _ => {}
-        }
-        let applied =
-            match (self.variables.get("deltamill.apply_set"), self.variables.get("deltamill.apply_hash")) {
-                (Ok(set), Ok(hash)) => Some((set, hash)),
-                _ => None,
-            };
-        let ddl = Ddl::Create { plan: Box::new(create.clone()), start_offsets, applied };
-        let created = self.ddl(ddl, version, &tag).await?;
-        if let (Some(_), CreateItem::Source(source)) = (&created, &create.item) {
-            let push = &self.handle.shared.push;
-            // Where requests to it go.
-            let text = match source.from {
-                SourceFrom::Webhook(_) => Some(format!("URL to POST data is '{}'", push.url(&create.name))),
-                SourceFrom::Segment(_) => {
-                    Some(format!("Segment's libraries send here when their host is '{}'", push.host()))
-                }
-                _ => None,
-            };
-            text.into_iter()
-                .for_each(|text| self.notices.push(SqlError::new(repr::SqlState::new("00000"), text)));
-        }
-        Ok(created)
-    }
-
-    /// Talks to what the source reads, so that a mistake shows now and not later. Returns where partitions start.
-    async fn validate_source(
-        &self,
-        catalog: &CatalogState,
-        from: &SourceFrom,
-    ) -> Result<BTreeMap<i32, i64>, SqlError> {
-        match from {
-            SourceFrom::Kafka { connection, inline, topic, start_offsets, start_timestamp, .. } => {
-                let connection = catalog.source_connection(*connection, inline.as_ref())?;
-                let start = match start_timestamp {
-                    Some(ms) => source::StartPosition::Timestamp(*ms),
-                    None if start_offsets.is_empty() => source::StartPosition::Earliest,
-                    None => source::StartPosition::Offsets(start_offsets.clone()),
-                };
-                let (topic, now) = (topic.clone(), self.handle.shared.clock.now());
-                outside(move || source::resolve_start(&connection, &topic, &start, now, OUTSIDE_TIMEOUT))
-                    .await
-            }
-            SourceFrom::File { path, .. } => match std::fs::metadata(path) {
-                Ok(m) if m.is_file() => Ok(BTreeMap::new()),
-                Ok(_) => Err(SqlError::new(code::WRONG_OBJECT_TYPE, format!("\"{path}\" is not a file"))),
-                Err(e) => Err(SqlError::new(
-                    repr::SqlState::new("58P01"),
-                    format!("could not open file \"{path}\": {e}"),
-                )),
-            },
-            SourceFrom::GeneratorSegment { .. }
-            | SourceFrom::GeneratorCounter { .. }
-            | SourceFrom::Webhook(_)
-            | SourceFrom::Segment(_) => Ok(BTreeMap::new()),
-        }
-    }
-
-    async fn validate_connection_object(&self, id: GlobalId) -> Result<(), SqlError> {
-        let catalog = self.catalog();
-        let connection = catalog.items.get(&id).and_then(|i| i.connection.as_ref());
-        let Some(ConnectionPlan::Kafka(plan)) = connection else {
-            return Err(SqlError::new(code::WRONG_OBJECT_TYPE, "only connections can be validated"));
-        };
-        let connection = catalog.kafka_connection(plan)?;
-        outside(move || source::validate_connection(&connection, OUTSIDE_TIMEOUT)).await
-    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.abandon();
     }
-}
-
-impl Cursor {
-    /// Up to `count` rows. Without a timeout waits for the first; with one, takes what comes in that time.
-    async fn fetch(&mut self, count: u64, timeout: Option<Duration>) -> Result<Vec<Row>, SqlError> {
-        let deadline = timeout.map(|t| tokio::time::Instant::now() + t);
-        let endless = self.rows.is_endless();
-        while (self.buffer.len() as u64) < count && !self.done {
-            // A subscription has no end: what is there is an answer.
-            if endless && deadline.is_none() && !self.buffer.is_empty() {
-                break;
-            }
-            let next = match deadline {
-                Some(deadline) if endless => {
-                    match tokio::time::timeout_at(deadline, self.rows.next()).await {
-                        Ok(next) => next,
-                        Err(_) => break,
-                    }
-                }
-                _ => self.rows.next().await,
-            };
-            match next {
-                Some(batch) => self.buffer.extend(batch?),
-                None => self.done = true,
-            }
-        }
-        let n = self.buffer.len().min(usize::try_from(count).unwrap_or(usize::MAX));
-        Ok(self.buffer.drain(..n).collect())
-    }
-}
-
-/// A value as another type, by the assignment cast.
-fn convert<'a>(
-    value: Datum<'a>,
-    from: &ScalarType,
-    to: &ScalarType,
-    arena: &'a Arena,
-) -> Result<Datum<'a>, SqlError> {
-    use plan::func::resolve::{Cast, CastContext, cast};
-    if value.is_null() || from == to {
-        return Ok(value);
-    }
-    match cast(from, to, CastContext::Assignment) {
-        Some(Cast::Same) => Ok(value),
-        Some(Cast::Func(func)) => Ok((func.0.eval)(&[value], to, arena)?),
-        None => Err(SqlError::new(
-            code::DATATYPE_MISMATCH,
-            format!("parameter of type {from} cannot be coerced to the expected type {to}"),
-        )),
-    }
-}
-
-/// The columns of a subscription's rows.
-fn subscribe_desc(plan: &SubscribePlan) -> RelationDesc {
-    let mut columns = vec![("mz_timestamp".to_string(), crate::ddl::timestamp_type().nullable(false))];
-    if plan.progress {
-        columns.push(("mz_progressed".into(), ScalarType::Bool.nullable(false)));
-    }
-    let nullable = |c: &Column| (c.name.clone(), c.ty.scalar.clone().nullable(true));
-    match &plan.output {
-        SubscribeOutput::Diffs | SubscribeOutput::WithinTimestampOrderBy(_) => {
-            columns.push(("mz_diff".into(), ScalarType::Int64.nullable(plan.progress)));
-            columns.extend(plan.desc.columns.iter().map(nullable));
-        }
-        SubscribeOutput::Upsert(key) | SubscribeOutput::Debezium(key) => {
-            columns.push(("mz_state".into(), ScalarType::Text.nullable(plan.progress)));
-            columns.extend(key.iter().map(|k| nullable(&plan.desc.columns[*k])));
-            let rest = || (0..plan.desc.arity()).filter(|i| !key.contains(i)).map(|i| &plan.desc.columns[i]);
-            if matches!(plan.output, SubscribeOutput::Upsert(_)) {
-                columns.extend(rest().map(nullable));
-            } else {
-                for side in ["before", "after"] {
-                    columns.extend(rest().map(|c| {
-                        let (name, ty) = nullable(c);
-                        (format!("{side}_{name}"), ty)
-                    }));
-                }
-            }
-        }
-    }
-    RelationDesc::new(columns)
-}
-
-/// Runs something that talks to the outside on a thread where it may block.
-async fn outside<T: Send + 'static>(
-    f: impl FnOnce() -> Result<T, source::SourceError> + Send + 'static,
-) -> Result<T, SqlError> {
-    let result = tokio::task::spawn_blocking(f).await;
-    result
-        .map_err(|_| SqlError::internal("a check of something outside was cut off"))?
-        .map_err(SqlError::from)
 }

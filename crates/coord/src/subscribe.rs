@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use repr::{Datum, Diff, Numeric, Row, SqlError, Timestamp};
+use repr::{Column, Datum, Diff, Numeric, RelationDesc, Row, ScalarType, SqlError, Timestamp};
 use sql::plan::{SubscribeOutput, SubscribePlan};
 
 use crate::command::{Changes, Subscribed};
@@ -136,4 +136,35 @@ impl SubscribeRows {
             out.push(row);
         }
     }
+}
+
+/// The columns of a subscription's rows.
+pub(crate) fn subscribe_desc(plan: &SubscribePlan) -> RelationDesc {
+    let mut columns = vec![("mz_timestamp".to_string(), crate::ddl::timestamp_type().nullable(false))];
+    if plan.progress {
+        columns.push(("mz_progressed".into(), ScalarType::Bool.nullable(false)));
+    }
+    let nullable = |c: &Column| (c.name.clone(), c.ty.scalar.clone().nullable(true));
+    match &plan.output {
+        SubscribeOutput::Diffs | SubscribeOutput::WithinTimestampOrderBy(_) => {
+            columns.push(("mz_diff".into(), ScalarType::Int64.nullable(plan.progress)));
+            columns.extend(plan.desc.columns.iter().map(nullable));
+        }
+        SubscribeOutput::Upsert(key) | SubscribeOutput::Debezium(key) => {
+            columns.push(("mz_state".into(), ScalarType::Text.nullable(plan.progress)));
+            columns.extend(key.iter().map(|k| nullable(&plan.desc.columns[*k])));
+            let rest = || (0..plan.desc.arity()).filter(|i| !key.contains(i)).map(|i| &plan.desc.columns[i]);
+            if matches!(plan.output, SubscribeOutput::Upsert(_)) {
+                columns.extend(rest().map(nullable));
+            } else {
+                for side in ["before", "after"] {
+                    columns.extend(rest().map(|c| {
+                        let (name, ty) = nullable(c);
+                        (format!("{side}_{name}"), ty)
+                    }));
+                }
+            }
+        }
+    }
+    RelationDesc::new(columns)
 }

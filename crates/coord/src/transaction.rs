@@ -18,7 +18,8 @@ use crate::catalog::{CatalogState, SessionCatalog};
 use crate::change::is_temporary;
 use crate::command::{Command, Ddl};
 use crate::coordinator::shutting_down;
-use crate::session::{Outcome, Session};
+use crate::rows::Outcome;
+use crate::session::Session;
 use crate::variables::Variables;
 
 /// The transaction that a session is in.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use coord::session::{CopyIn, Prepared};
+use coord::rows::CopyIn;
+use coord::session::Prepared;
 use coord::waits::Notices;
 use coord::{Handle, Outcome, Rows, Session, TransactionStatus};
 use pgwire::messages::PgWireFrontendMessage as Message;
