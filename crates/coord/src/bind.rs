@@ -81,7 +81,7 @@ impl Session {
     }
 
     /// An expression without columns, with what belongs to this execution in its place.
-    fn bind_constant(&self, e: &ScalarExpr, parameters: &[Row]) -> Result<ScalarExpr, SqlError> {
+    pub(crate) fn bind_constant(&self, e: &ScalarExpr, parameters: &[Row]) -> Result<ScalarExpr, SqlError> {
         let mut e = e.clone();
         let mut failed = None;
         e.walk_mut(&mut |e| match self.bound(e, parameters) {

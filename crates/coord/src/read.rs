@@ -273,6 +273,7 @@ pub(crate) fn start_history(
                 Err(e) => return history_failed(&e),
             };
             bytes += block.byte_len();
+            read.fetch_add(block.len() as u64, Ordering::Relaxed);
             ahead.add(&block);
             blocks.push((time, kind == BlockKind::Errors, block));
             if bytes >= 8 << 20 {
@@ -326,7 +327,7 @@ fn history_failed(e: &storage::StorageError) {
 
 /// The end of a query: sorts, counts out, cuts and projects.
 pub fn finish(rows: Vec<(Row, Diff)>, finishing: &Finishing) -> Result<Vec<Row>, SqlError> {
-    let mut rows = rows;
+    let mut rows = mapped(rows, &finishing.map)?;
     // Equal rows may come from several workers or batches.
     if finishing.order_by.is_empty() {
         rows.sort_unstable_by(|a, b| a.0.bytes().len().cmp(&b.0.bytes().len()).then_with(|| a.0.cmp(&b.0)));
@@ -348,6 +349,31 @@ pub fn finish(rows: Vec<(Row, Diff)>, finishing: &Finishing) -> Result<Vec<Row>,
                 continue;
             }
             out.push(project_row(&row, &finishing.project));
+        }
+    }
+    Ok(out)
+}
+
+/// Rows with columns appended that differ each time a row occurs.
+pub(crate) fn mapped(rows: Vec<(Row, Diff)>, map: &[ScalarExpr]) -> Result<Vec<(Row, Diff)>, SqlError> {
+    if map.is_empty() {
+        return Ok(rows);
+    }
+    let mut arena = Arena::new();
+    let mut out = Vec::with_capacity(rows.len());
+    for (row, diff) in rows {
+        if diff < 0 {
+            out.push((row, diff));
+            continue;
+        }
+        for _ in 0..diff {
+            arena.reset();
+            let mut datums = row.unpack();
+            for e in map {
+                let value = plan::scalar::guarded(|| e.eval(&datums, &arena))?;
+                datums.push(value);
+            }
+            out.push((Row::pack(datums), 1));
         }
     }
     Ok(out)

@@ -171,7 +171,7 @@ impl Rows {
 /// A batch of an unordered stream: counted out, within what is left of offset and limit.
 fn stream_batch(batch: Vec<(Row, Diff)>, finishing: &mut Finishing) -> Result<Vec<Row>, SqlError> {
     let mut out = Vec::with_capacity(batch.len());
-    for (row, diff) in batch {
+    for (row, diff) in read::mapped(batch, &finishing.map)? {
         for _ in 0..diff {
             if finishing.offset > 0 {
                 finishing.offset -= 1;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plan::RelationExpr;
+use plan::{RelationExpr, ScalarExpr};
 use repr::error::code;
 use repr::{Arena, Column, Datum, GlobalId, RelationDesc, Row, RowBlock, ScalarType, SqlError};
 use sql::plan::{CreatePlan, SelectPlan, SubscribePlan};
@@ -282,26 +282,17 @@ impl Session {
                 self.check_not_null(*table, &new)?;
                 let mut block = RowBlock::default();
                 new.iter().for_each(|row| block.push(row.as_ref(), 1));
+                let out = self.returned(returning, &new, parameters)?;
                 self.write(vec![(*table, block)]).await?;
                 match returning {
                     None => done(&format!("INSERT 0 {}", new.len())),
-                    Some((exprs, desc)) => {
-                        let arena = Arena::new();
-                        let eval = |row: &Row| {
-                            let datums = row.unpack();
-                            let values =
-                                exprs.iter().map(|e| e.eval(&datums, &arena).map_err(SqlError::from));
-                            Ok(Row::pack(values.collect::<Result<Vec<_>, SqlError>>()?))
-                        };
-                        let out = new.iter().map(eval).collect::<Result<Vec<Row>, SqlError>>()?;
-                        Ok(Some(Outcome::Rows {
-                            tag: "INSERT 0",
-                            rows: Rows::ready(Arc::new(desc.clone()), out),
-                        }))
+                    Some((_, desc)) => {
+                        let rows = Rows::ready(Arc::new(desc.clone()), out);
+                        Ok(Some(Outcome::Rows { tag: "INSERT 0", rows }))
                     }
                 }
             }
-            Plan::ReadThenWrite { table, selection, update } => {
+            Plan::ReadThenWrite { table, selection, update, returning } => {
                 if matches!(self.transaction, Transaction::Open(_)) {
                     return Err(SqlError::new(
                         code::ACTIVE_SQL_TRANSACTION,
@@ -318,20 +309,53 @@ impl Session {
                 let rows = rows.collect().await?;
                 let mut block = RowBlock::default();
                 let mut new_rows = vec![];
+                let mut old_rows = vec![];
                 for row in &rows {
                     let datums = row.unpack();
                     let (old, new) = datums.split_at(if *update { datums.len() / 2 } else { datums.len() });
                     block.push_datums(old.iter().copied(), -1);
                     if *update {
                         new_rows.push(Row::pack(new.iter().copied()));
+                    } else if returning.is_some() {
+                        old_rows.push(Row::pack(old.iter().copied()));
                     }
                 }
                 self.check_not_null(*table, &new_rows)?;
                 new_rows.iter().for_each(|row| block.push(row.as_ref(), 1));
+                let shown = if *update { &new_rows } else { &old_rows };
+                let out = self.returned(returning, shown, parameters)?;
                 self.write(vec![(*table, block)]).await?;
-                done(&format!("{} {}", if *update { "UPDATE" } else { "DELETE" }, rows.len()))
+                let tag = if *update { "UPDATE" } else { "DELETE" };
+                match returning {
+                    None => done(&format!("{tag} {}", rows.len())),
+                    Some((_, desc)) => {
+                        Ok(Some(Outcome::Rows { tag, rows: Rows::ready(Arc::new(desc.clone()), out) }))
+                    }
+                }
             }
             Plan::Create(create) => self.create(create, version, parameters).await,
+            Plan::CreateTableAs { create, rows } => {
+                // The rows first: where they fail there is no table.
+                let new = match rows {
+                    Some(rows) if !self.catalog().names.contains_key(&create.name) => {
+                        let Some(new) = self.select(rows, version, parameters).await? else {
+                            return Ok(None);
+                        };
+                        Some(new.collect().await?)
+                    }
+                    _ => None,
+                };
+                let exists = self.catalog().names.contains_key(&create.name);
+                let Some(_) = self.create(create, version, parameters).await? else { return Ok(None) };
+                let Some(new) = new.filter(|_| !exists) else { return done("CREATE TABLE AS") };
+                let table = self.catalog().names.get(&create.name).copied();
+                let table =
+                    table.ok_or_else(|| SqlError::new(code::UNDEFINED_TABLE, "the table was dropped"))?;
+                let mut block = RowBlock::default();
+                new.iter().for_each(|row| block.push(row.as_ref(), 1));
+                self.write(vec![(table, block)]).await?;
+                done(&format!("SELECT {}", new.len()))
+            }
             Plan::CreateSchema { database, schema, if_not_exists } => {
                 let key = (database.clone(), schema.clone());
                 if self.catalog().schemas.contains(&key) {
@@ -384,6 +408,35 @@ impl Session {
             Plan::Savepoint(name) => self.savepoint(name).and_then(|()| done("SAVEPOINT")),
             Plan::RollbackTo(name) => self.rollback_to(name).and_then(|()| done("ROLLBACK")),
             Plan::Release(name) => self.release(name).and_then(|()| done("RELEASE")),
+            Plan::SetConfig(settings, desc) => {
+                let mut values = vec![];
+                for setting in settings {
+                    let mut bound = vec![];
+                    for e in setting {
+                        bound.push(self.bind_constant(e, parameters)?);
+                    }
+                    let arena = Arena::new();
+                    let [name, value, local] = [&bound[0], &bound[1], &bound[2]];
+                    let Datum::Text(name) = name.eval(&[], &arena)? else {
+                        return Err(SqlError::new(
+                            repr::SqlState::new("22004"),
+                            "SET requires parameter name",
+                        ));
+                    };
+                    let value = match value.eval(&[], &arena)? {
+                        Datum::Text(value) => Some(value.to_string()),
+                        _ => None,
+                    };
+                    let local = matches!(local.eval(&[], &arena)?, Datum::Bool(true));
+                    self.set_variable(&name.to_lowercase(), value.as_deref(), local)?;
+                    values.push(self.variables.get(&name.to_lowercase())?);
+                }
+                let row = Row::pack(values.iter().map(|v| Datum::Text(v)));
+                Ok(Some(Outcome::Rows {
+                    tag: "SELECT",
+                    rows: Rows::ready(Arc::new(desc.clone()), vec![row]),
+                }))
+            }
             Plan::SetVariable { name, value, local } => {
                 self.set_variable(name, value.as_deref(), *local)?;
                 done(if value.is_some() { "SET" } else { "RESET" })
@@ -513,6 +566,27 @@ impl Session {
         }
     }
 
+    /// What RETURNING gives for these rows.
+    fn returned(
+        &self,
+        returning: &Option<(Vec<ScalarExpr>, RelationDesc)>,
+        rows: &[Row],
+        parameters: &[Row],
+    ) -> Result<Vec<Row>, SqlError> {
+        let Some((exprs, _)) = returning else { return Ok(vec![]) };
+        let exprs = exprs.iter().map(|e| self.bind_constant(e, parameters));
+        let exprs = exprs.collect::<Result<Vec<_>, SqlError>>()?;
+        let mut arena = Arena::new();
+        let mut out = vec![];
+        for row in rows {
+            arena.reset();
+            let datums = row.unpack();
+            let values = exprs.iter().map(|e| e.eval(&datums, &arena)).collect::<Result<Vec<_>, _>>()?;
+            out.push(Row::pack(values));
+        }
+        Ok(out)
+    }
+
     fn prepared_statement(&self, name: &str) -> Result<&Prepared, SqlError> {
         self.prepared.get(name).ok_or_else(|| {
             SqlError::new(
@@ -546,6 +620,9 @@ impl Session {
             as_of = Some((*time, false));
         }
         let mut finishing = select.finishing.clone();
+        for e in &mut finishing.map {
+            *e = self.bind_constant(e, parameters)?;
+        }
         if let Some(e) = finishing.limit_expr.take() {
             finishing.limit = self.row_count(&e, parameters, "LIMIT")?;
         }

@@ -31,6 +31,7 @@ static TEN_BY: ScalarFunc = ScalarFunc {
     strict: true,
     can_fail: true,
     never_null: true,
+    volatile: false,
     eval: |args, _, _| match args[0].int() {
         0 => Err(EvalError::new(code::DIVISION_BY_ZERO, "division by zero")),
         13 => panic!("unlucky"),

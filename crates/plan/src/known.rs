@@ -11,6 +11,7 @@ static NULL_SAFE: ScalarFunc = ScalarFunc {
     strict: false,
     can_fail: false,
     never_null: true,
+    volatile: false,
     eval: null_safe_eval,
 };
 

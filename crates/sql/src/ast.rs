@@ -79,8 +79,15 @@ pub(crate) struct CreateTable {
     pub temporary: bool,
     pub if_not_exists: bool,
     pub options: Vec<WithOption>,
-    /// `CREATE TABLE … AS q`.
-    pub query: Option<Query>,
+    pub query: Option<TableQuery>,
+}
+
+/// `(name, …) AS query [WITH [NO] DATA]`.
+#[derive(Debug)]
+pub(crate) struct TableQuery {
+    pub names: Vec<Ident>,
+    pub query: Query,
+    pub data: bool,
 }
 
 /// `CREATE [DEFAULT] INDEX`.

@@ -21,6 +21,9 @@ pub(crate) const MAP: &str = "map[]";
 /// `ROWS FROM (…)` as a table function.
 pub(crate) const ROWS_FROM: &str = "rows from";
 
+/// The star of `(record).*` as a field. No column can be called that.
+pub(crate) const STAR: &str = "* of a record";
+
 /// Postgres' dialect and a little more.
 #[derive(Debug)]
 pub(crate) struct Sql;

@@ -66,6 +66,8 @@ pub(crate) struct WindowCall {
     pub partition_by: Vec<HirScalarExpr>,
     pub order_by: Vec<(HirScalarExpr, ColumnOrder)>,
     pub frame: plan::func::window::Frame,
+    /// What [`plan::func::window::Call::limits`] asks for.
+    pub limits: Vec<HirScalarExpr>,
     pub ignore_nulls: bool,
     pub ty: ScalarType,
 }
@@ -1065,15 +1067,18 @@ impl Planner<'_> {
             return Ok(Ex::known(e, ScalarType::Bool, true));
         }
         let name = operator_name(op).map_err(|err| self.text.at(e.span(), err))?;
-        let (l, r) = (self.plan_expr(ctx, left)?, self.plan_expr(ctx, right)?);
+        let l = self.plan_expr(ctx, left)?;
         // A row against a subquery of several columns.
         if let (Ex::Row(_), Expr::Subquery(q)) = (&l, strip(right))
             && is_comparison(&name)
         {
             return self.row_against_subquery(ctx, l, &name, q);
         }
-        if let BinaryOperator::Overlaps = op {
-            return Err(self.unsupported(e.span(), "OVERLAPS", "Compare the ends of the ranges."));
+        let r = self.plan_expr(ctx, right)?;
+        if let (BinaryOperator::Overlaps, Ex::Row(l), Ex::Row(r)) = (op, &l, &r)
+            && let ([a, b], [c, d]) = (&l[..], &r[..])
+        {
+            return self.at(e, self.overlaps([a, b].map(Clone::clone), [c, d].map(Clone::clone)));
         }
         self.operator(&name, vec![l, r]).map_err(|err| self.operator_error(e, Some(left), err))
     }
@@ -1102,6 +1107,38 @@ impl Planner<'_> {
         }
     }
 
+    /// `(start, end) OVERLAPS (start, end)`; an end may be a length, and a NULL end is not known.
+    fn overlaps(&self, first: [Ex; 2], second: [Ex; 2]) -> Result<Ex, SqlError> {
+        let bool = |e: HirScalarExpr| Ex::known(e, ScalarType::Bool, true);
+        let plain = |ex: Ex| self.to_bool(ex, "OVERLAPS");
+        let ends = |[a, b]: [Ex; 2]| -> Result<[Ex; 2], SqlError> {
+            let b = match b.ty() {
+                Some(ScalarType::Interval) => self.operator("+", vec![a.clone(), b])?,
+                _ => b,
+            };
+            let start = self.named_call("least", vec![a.clone(), b.clone()])?;
+            let (end, ty) = self.settle(self.named_call("greatest", vec![a.clone(), b.clone()])?)?;
+            let open = hirs::or(vec![hirs::is_null(self.settle(a)?.0), hirs::is_null(self.settle(b)?.0)]);
+            let null = literal(Datum::Null, ty.scalar.clone());
+            Ok([start, Ex::known(hirs::if_then(open, null, end), ty.scalar, true)])
+        };
+        let ([s1, e1], [s2, e2]) = (ends(first)?, ends(second)?);
+        let unknown_if_null = |ex: &Ex, otherwise: HirScalarExpr| -> Result<HirScalarExpr, SqlError> {
+            let null = literal(Datum::Null, ScalarType::Bool);
+            Ok(hirs::if_then(hirs::is_null(self.settle(ex.clone())?.0), null, otherwise))
+        };
+        let meets = |start: &Ex, end: &Ex, other: &Ex| -> Result<HirScalarExpr, SqlError> {
+            let before = plain(self.operator("<", vec![start.clone(), end.clone()])?)?;
+            Ok(hirs::or(vec![before, unknown_if_null(other, boolean(false))?]))
+        };
+        let later = plain(self.operator(">", vec![s1.clone(), s2.clone()])?)?;
+        let earlier = plain(self.operator("<", vec![s1.clone(), s2.clone()])?)?;
+        let same = plain(self.operator("=", vec![s1.clone(), s2.clone()])?)?;
+        let same = unknown_if_null(&e1, unknown_if_null(&e2, same)?)?;
+        let e = hirs::if_then(earlier, meets(&s2, &e1, &e2)?, same);
+        Ok(bool(hirs::if_then(later, meets(&s1, &e2, &e1)?, e)))
+    }
+
     fn row_against_subquery(
         &self,
         ctx: &Ctx<'_>,
@@ -1109,7 +1146,13 @@ impl Planner<'_> {
         op: &str,
         query: &sp::Query,
     ) -> Result<Ex, SqlError> {
-        // (a, b) = (SELECT c, d …): one subquery per column would be evaluated twice, so take its row as a record.
+        let parts = self.row_of_subquery(ctx, query)?;
+        self.operator(op, vec![row, Ex::Row(parts)])
+    }
+
+    /// The columns of a subquery's one row.
+    pub fn row_of_subquery(&self, ctx: &Ctx<'_>, query: &sp::Query) -> Result<Vec<Ex>, SqlError> {
+        // One subquery per column would be evaluated twice, so take its row as a record.
         let plan = self.plan_query(query, &ctx.inner())?;
         let (rel, types) = self.relation_of(plan)?;
         let fields: Vec<_> =
@@ -1123,7 +1166,7 @@ impl Planner<'_> {
             let n = literal(Datum::Int32(i as i32), ScalarType::Int32);
             Ex::known(call(ids::RECORD_GET, vec![scalar.clone(), n], t.scalar.clone()), t.scalar, true)
         });
-        self.operator(op, vec![row, Ex::Row(parts.collect())])
+        Ok(parts.collect())
     }
 
     fn between(&self, ex: Ex, low: Ex, high: Ex) -> Result<Ex, SqlError> {
@@ -1302,9 +1345,24 @@ impl Planner<'_> {
         // A star stands for itself in count(*) alone.
         let mut star = false;
         let mut exprs: Vec<&Expr> = vec![];
+        let zero = Expr::Value(Value::Number("0".into(), false).into());
         for arg in args {
             match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => exprs.push(e),
+                FunctionArg::Named { name: argument, arg: FunctionArgExpr::Expr(e), .. }
+                    if !parameter_names(&name).is_empty() =>
+                {
+                    let argument = fold(argument);
+                    let names = parameter_names(&name);
+                    let Some(i) = names.iter().position(|n| *n == argument) else {
+                        let message = format!("function {name} has no argument named \"{argument}\"");
+                        return Err(self.error(span, code::UNDEFINED_FUNCTION, message));
+                    };
+                    while exprs.len() <= i {
+                        exprs.push(&zero);
+                    }
+                    exprs[i] = e;
+                }
                 FunctionArg::Unnamed(FunctionArgExpr::Wildcard | FunctionArgExpr::WildcardWithOptions(_)) => {
                     star = true
                 }
@@ -1315,7 +1373,20 @@ impl Planner<'_> {
                 _ => return Err(self.unsupported(span, "this kind of argument", "")),
             }
         }
+        // `agg(…) WITHIN GROUP (ORDER BY x)`: x is an argument too.
+        exprs.extend(f.within_group.iter().map(|o| &o.expr));
         match name.as_str() {
+            "current_date" | "localtimestamp" | "current_time" | "localtime" if exprs.is_empty() => {
+                let now = HirScalarExpr::Context(Context::Now);
+                let now = Ex::known(now, ScalarType::TimestampTz { precision: None }, false);
+                let to = match name.as_str() {
+                    "current_date" => ScalarType::Date,
+                    "localtimestamp" => ScalarType::Timestamp { precision: None },
+                    _ => ScalarType::Time,
+                };
+                let (e, ty) = self.at(e, self.coerce(now, &to, CastContext::Explicit))?;
+                return Ok(Ex::Known(e, ty));
+            }
             "coalesce" if f.over.is_none() => {
                 let exs = self.plan_all(ctx, exprs.iter().copied())?;
                 if exs.is_empty() {
@@ -1438,7 +1509,6 @@ impl Planner<'_> {
             }
             Implementation::Aggregate(func) => {
                 let json = resolve::makes_json(&r.imp);
-                // `agg() WITHIN GROUP (ORDER BY x)`: x is an argument too.
                 let order_by: Vec<&sp::OrderByExpr> = order_by.iter().chain(&f.within_group).collect();
                 let mut args = vec![];
                 let mut arg_types = vec![];
@@ -1546,8 +1616,13 @@ impl Planner<'_> {
         for p in &spec.partition_by {
             partition_by.push(self.plan_known(&inner, p)?.0);
         }
-        let order_by = self.plan_order(&inner, &spec.order_by.iter().collect::<Vec<_>>())?;
-        let frame = self.window_frame(spec.window_frame.as_ref(), !order_by.is_empty(), e)?;
+        let mut keys = vec![];
+        for (i, o) in spec.order_by.iter().enumerate() {
+            let (key, ty) = self.plan_known(&inner, &o.expr)?;
+            keys.push((key, ty, self.column_order(i, &o.options)?));
+        }
+        let (frame, limits) = self.window_frame(spec.window_frame.as_ref(), &keys, e)?;
+        let order_by = keys.into_iter().map(|(key, _, order)| (key, order)).collect();
         let filter = f.filter.as_ref().map(|p| self.plan_bool(&inner, p, "FILTER")).transpose()?;
         let nullable = !matches!(
             func,
@@ -1562,6 +1637,7 @@ impl Planner<'_> {
             partition_by,
             order_by,
             frame,
+            limits,
             ignore_nulls,
             ty: ret.clone(),
         };
@@ -2023,6 +2099,17 @@ pub(crate) fn operator_name(op: &BinaryOperator) -> Result<String, SqlError> {
         other => return Ok(other.to_string()),
     }
     .to_string())
+}
+
+/// The parameters of functions that are called by name. Those left out are 0.
+fn parameter_names(function: &str) -> &'static [&'static str] {
+    match function {
+        "make_interval" => &["years", "months", "weeks", "days", "hours", "mins", "secs"],
+        "make_date" => &["year", "month", "day"],
+        "make_time" => &["hour", "min", "sec"],
+        "make_timestamp" | "make_timestamptz" => &["year", "month", "mday", "hour", "min", "sec"],
+        _ => &[],
+    }
 }
 
 /// How many constants make an IN list an array: a long chain of ORs takes long to plan.

@@ -327,6 +327,66 @@ pub(crate) fn rename_locals(rel: &mut HirRelationExpr, fresh: &mut dyn FnMut() -
     });
 }
 
+/// How often a relation reads a local one.
+pub(crate) fn count_local(rel: &HirRelationExpr, id: LocalId) -> usize {
+    let mut count = 0;
+    relations(&mut rel.clone(), &mut |rel| {
+        count += usize::from(matches!(rel, HirRelationExpr::LocalGet { id: found, .. } if *found == id));
+    });
+    count
+}
+
+/// Why a relation is more than a row by row function of a local one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    Twice,
+    Subquery,
+    OuterJoin,
+    Except,
+    Aggregate,
+    /// It goes by how often rows occur, or by their order.
+    Rows,
+}
+
+/// Whether a relation reads a local one more than once, or not row by row. `all`: how often rows occur matters.
+pub(crate) fn beyond_linear(rel: &HirRelationExpr, id: LocalId, all: bool) -> Option<Beyond> {
+    use HirRelationExpr::*;
+    let inside = |rel: &HirRelationExpr| count_local(rel, id) > 0;
+    match count_local(rel, id) {
+        0 => return None,
+        1 => {}
+        _ => return Some(Beyond::Twice),
+    }
+    match rel {
+        Constant { .. } | Get { .. } | LocalGet { .. } => None,
+        Project { input, .. } | Map { input, .. } | Filter { input, .. } | FlatMap { input, .. } => {
+            if inside(input) { beyond_linear(input, id, all) } else { Some(Beyond::Subquery) }
+        }
+        Join { left, right, kind, .. } => match (inside(left), inside(right), kind) {
+            (true, _, JoinKind::RightOuter | JoinKind::FullOuter)
+            | (_, true, JoinKind::LeftOuter | JoinKind::FullOuter) => Some(Beyond::OuterJoin),
+            (true, ..) => beyond_linear(left, id, all),
+            (_, true, _) => beyond_linear(right, id, all),
+            _ => Some(Beyond::Subquery),
+        },
+        Union { inputs } => inputs.iter().find_map(|i| beyond_linear(i, id, all)),
+        Let { id: inner, value, body } if inside(value) => match count_local(body, *inner) {
+            0 => None,
+            1 => beyond_linear(value, id, all).or_else(|| beyond_linear(body, *inner, all)),
+            _ => Some(Beyond::Rows),
+        },
+        Let { body, .. } => beyond_linear(body, id, all),
+        Distinct { input } if !all => beyond_linear(input, id, all),
+        Reduce { input, aggregates, .. } => match inside(input) {
+            false => Some(Beyond::Subquery),
+            true if aggregates.iter().any(|a| a.func == plan::func::window::window()) => Some(Beyond::Rows),
+            true => Some(Beyond::Aggregate),
+        },
+        Negate { .. } | Threshold { .. } | Catch { .. } => Some(Beyond::Except),
+        Distinct { .. } | TopK { .. } | LetRec { .. } => Some(Beyond::Rows),
+    }
+}
+
 /// The values of the statement's execution that a relation uses.
 pub(crate) fn contexts(rel: &HirRelationExpr) -> Vec<Context> {
     let mut found = vec![];
@@ -337,6 +397,212 @@ pub(crate) fn contexts(rel: &HirRelationExpr) -> Vec<Context> {
         false
     });
     found
+}
+
+fn is_now(e: &HirScalarExpr) -> bool {
+    matches!(e, HirScalarExpr::Context(Context::MzNow))
+}
+
+fn reads_now(e: &HirScalarExpr) -> bool {
+    let mut found = false;
+    rewrite(&mut e.clone(), 0, &mut |e, _| {
+        found |= is_now(e);
+        found
+    });
+    found
+}
+
+const COMPARISONS: [&str; 5] = [ids::LT, ids::LE, ids::GT, ids::GE, ids::EQ];
+
+/// Brings `mz_now()` alone to one side of comparisons: `ts > mz_now() - INTERVAL '1 hour'` is
+/// `ts + INTERVAL '1 hour' > mz_now()`.
+pub(crate) fn tidy_temporal(rel: &mut HirRelationExpr) {
+    let tidy = |e: &mut HirScalarExpr| {
+        let HirScalarExpr::Call { func, args, .. } = e else { return };
+        if !COMPARISONS.contains(&func.0.id) {
+            return;
+        }
+        let [a, b] = &mut args[..] else { return };
+        let (now, other) = match (reads_now(a), reads_now(b)) {
+            (true, false) => (a, b),
+            (false, true) => (b, a),
+            _ => return,
+        };
+        loop {
+            let HirScalarExpr::Call { func, args, .. } = now else { return };
+            let take = |e: &mut HirScalarExpr| std::mem::replace(e, HirScalarExpr::Context(Context::MzNow));
+            let moved = match (func.0.id, &mut args[..]) {
+                (id, [inner, interval]) if !reads_now(interval) => {
+                    let back = match id {
+                        "mz_timestamp_sub_interval" => "mz_timestamp_add_interval",
+                        "mz_timestamp_add_interval" => "mz_timestamp_sub_interval",
+                        _ => return,
+                    };
+                    let (inner, interval) = (take(inner), take(interval));
+                    *other = call(back, vec![take(other), interval], ScalarType::MzTimestamp);
+                    inner
+                }
+                (id, [inner]) => {
+                    let back = match id {
+                        "cast_mz_timestamp_timestamp" => "cast_timestamp_mz_timestamp",
+                        "cast_mz_timestamp_timestamptz" => "cast_timestamptz_mz_timestamp",
+                        _ => return,
+                    };
+                    let inner = take(inner);
+                    *other = call(back, vec![take(other)], ScalarType::MzTimestamp);
+                    inner
+                }
+                _ => return,
+            };
+            *now = moved;
+            if is_now(now) {
+                return;
+            }
+        }
+    };
+    relations(rel, &mut |rel| {
+        if let HirRelationExpr::Filter { predicates, .. } = rel {
+            predicates.iter_mut().for_each(tidy);
+        }
+    });
+}
+
+/// Whether `mz_now()` stands anywhere but alone on one side of a comparison that is a condition of its own.
+pub(crate) fn misplaced_now(rel: &HirRelationExpr) -> bool {
+    let mut rest = rel.clone();
+    relations(&mut rest, &mut |rel| {
+        let temporal = |e: &HirScalarExpr| match e {
+            HirScalarExpr::Call { func, args, .. } if COMPARISONS.contains(&func.0.id) => match &args[..] {
+                [a, b] => (is_now(a) && !reads_now(b)) || (is_now(b) && !reads_now(a)),
+                _ => false,
+            },
+            _ => false,
+        };
+        match rel {
+            HirRelationExpr::Filter { predicates, .. } => predicates.retain(|p| !temporal(p)),
+            HirRelationExpr::Join { on, kind: JoinKind::Inner, .. } => match &mut **on {
+                HirScalarExpr::And(parts) => parts.retain(|p| !temporal(p)),
+                one if temporal(one) => *one = boolean(true),
+                _ => {}
+            },
+            _ => {}
+        }
+    });
+    contexts(&rest).contains(&Context::MzNow)
+}
+
+/// The function, if the expression itself is a call of one that gives another result each time.
+fn volatile_call(e: &HirScalarExpr) -> Option<&'static str> {
+    match e {
+        HirScalarExpr::Call { func, .. } if func.0.volatile => Some(func.0.id),
+        _ => None,
+    }
+}
+
+/// A function in the expression that gives another result each time.
+pub(crate) fn volatile(e: &HirScalarExpr) -> Option<&'static str> {
+    let mut found = None;
+    rewrite(&mut e.clone(), 0, &mut |e, _| {
+        found = found.or(volatile_call(e));
+        found.is_some()
+    });
+    found
+}
+
+/// A function in the relation that gives another result each time.
+pub(crate) fn volatile_in(rel: &HirRelationExpr) -> Option<&'static str> {
+    let mut found = None;
+    rewrite_relation(&mut rel.clone(), 0, &mut |e, _| {
+        found = found.or(volatile_call(e));
+        found.is_some()
+    });
+    found
+}
+
+/// Takes volatile calls off the top of a relation. Gives the rest, the expressions to append to each of its rows, and
+/// where the relation's columns then are.
+pub(crate) fn take_volatile(
+    mut rel: HirRelationExpr,
+    arity: usize,
+) -> (HirRelationExpr, Vec<HirScalarExpr>, Vec<usize>) {
+    let mut taken: Vec<HirScalarExpr> = vec![];
+    let mut places: Vec<usize> = (0..arity).collect();
+    while volatile_in(&rel).is_some() {
+        let move_all =
+            |taken: &mut Vec<HirScalarExpr>, places: &mut Vec<usize>, f: &dyn Fn(usize) -> usize| {
+                taken.iter_mut().for_each(|e| map_columns(e, f));
+                places.iter_mut().for_each(|c| *c = f(*c));
+            };
+        match rel {
+            HirRelationExpr::Project { input, columns } => {
+                let (width, below) = (columns.len(), types(&input, &[]).len());
+                let f = |c: usize| if c < width { columns[c] } else { below + c - width };
+                move_all(&mut taken, &mut places, &f);
+                rel = *input;
+            }
+            HirRelationExpr::Map { input, scalars } => {
+                let below = types(&input, &[]).len();
+                let all = volatile_in(&input).is_some();
+                // What is computed from something that moves out moves too.
+                let mut moves: Vec<bool> = vec![];
+                for e in &scalars {
+                    let mut from_moved = false;
+                    rewrite(&mut e.clone(), 0, &mut |e, depth| {
+                        if let HirScalarExpr::Column(c) = e {
+                            from_moved |= c.level == depth && c.column >= below && moves[c.column - below];
+                        }
+                        false
+                    });
+                    moves.push(all || from_moved || volatile(e).is_some());
+                }
+                let kept = moves.iter().filter(|m| !**m).count();
+                let rank = |i: usize| moves[..i].iter().filter(|m| **m == moves[i]).count();
+                let f = |c: usize| match c.checked_sub(below) {
+                    Some(i) if i < moves.len() && moves[i] => below + kept + rank(i),
+                    Some(i) if i < moves.len() => below + rank(i),
+                    _ => c,
+                };
+                move_all(&mut taken, &mut places, &f);
+                let mut stay = vec![];
+                let mut go = vec![];
+                for (mut e, moves) in scalars.into_iter().zip(&moves) {
+                    map_columns(&mut e, &f);
+                    if *moves { go.push(e) } else { stay.push(e) }
+                }
+                go.append(&mut taken);
+                taken = go;
+                rel = map(*input, stay);
+            }
+            HirRelationExpr::Let { id, value, body } if volatile_in(&value).is_none() => {
+                let width = types(&body, &[]).len();
+                let (body, mut more, inner) = take_volatile(*body, width);
+                let below = types(&body, &[]).len() + more.len();
+                let f = |c: usize| if c < width { inner[c] } else { below + c - width };
+                move_all(&mut taken, &mut places, &f);
+                more.append(&mut taken);
+                taken = more;
+                rel = HirRelationExpr::Let { id, value, body: Box::new(body) };
+                break;
+            }
+            other => {
+                rel = other;
+                break;
+            }
+        }
+    }
+    (rel, taken, places)
+}
+
+/// Renames the columns of an expression's own level.
+pub(crate) fn map_columns(e: &mut HirScalarExpr, f: &dyn Fn(usize) -> usize) {
+    rewrite(e, 0, &mut |e, depth| {
+        if let HirScalarExpr::Column(c) = e
+            && c.level == depth
+        {
+            c.column = f(c.column);
+        }
+        false
+    });
 }
 
 /// An expression without subqueries and outer columns, as the evaluator takes it.
@@ -374,7 +640,7 @@ pub(crate) fn evaluate(e: &HirScalarExpr) -> Option<Result<Row, repr::EvalError>
                 | HirScalarExpr::Parameter(..)
                 | HirScalarExpr::Exists(_)
                 | HirScalarExpr::Scalar(_)
-        );
+        ) && volatile_call(e).is_none();
         !constant
     });
     if !constant {

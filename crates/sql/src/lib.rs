@@ -74,7 +74,9 @@ fn columns(plan: &Plan) -> Option<RelationDesc> {
     };
     match plan {
         Plan::Select(select) => Some(select.desc.clone()),
-        Plan::Insert { returning: Some((_, desc)), .. } => Some(desc.clone()),
+        Plan::Insert { returning: Some((_, desc)), .. }
+        | Plan::ReadThenWrite { returning: Some((_, desc)), .. }
+        | Plan::SetConfig(_, desc) => Some(desc.clone()),
         Plan::ShowVariable(name) => text(&[name]),
         Plan::ShowAllVariables => text(&["name", "setting", "description"]),
         Plan::Explain(_) => text(&["Optimized Plan"]),

@@ -12,7 +12,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::ast::{AsOf, OptionValue, Query, Statement, WithOption};
-use crate::dialect::{DIALECT, ROWS_FROM};
+use crate::dialect::{DIALECT, ROWS_FROM, STAR};
 use crate::text::Text;
 
 /// The most bytes that a text may have.
@@ -859,6 +859,25 @@ fn tokens(text: &Text<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
                 out.push(TokenWithSpan::new(word(&head, None, Keyword::WITH), span));
                 out.push(raw[i + 2].clone());
                 i = end;
+                continue;
+            }
+            // `trim(LEADING FROM x)` trims blanks.
+            _ if i >= 3
+                && is(i, "from")
+                && ["leading", "trailing", "both"].iter().any(|w| is(i - 1, w))
+                && is_token(i - 2, &Token::LParen)
+                && is(i - 3, "trim") =>
+            {
+                out.push(TokenWithSpan::new(Token::SingleQuotedString(" ".into()), span));
+            }
+            // `(record).*`: sqlparser drops the star.
+            Token::Mul
+                if i >= 2
+                    && is_token(i - 1, &Token::Period)
+                    && (is_token(i - 2, &Token::RParen) || is_token(i - 2, &Token::RBracket)) =>
+            {
+                out.push(TokenWithSpan::new(word(STAR, Some('"'), Keyword::NoKeyword), span));
+                i += 1;
                 continue;
             }
             // `TABLE t` as a query.

@@ -48,9 +48,18 @@ pub enum Plan {
         selection: Box<SelectPlan>,
         /// Whether new values follow the old ones.
         update: bool,
+        /// Columns to return, over the new row, or the deleted one.
+        returning: Option<(Vec<ScalarExpr>, RelationDesc)>,
     },
     /// Any `CREATE` of an object.
     Create(Box<CreatePlan>),
+    /// `CREATE TABLE … AS`: the table, then its rows.
+    CreateTableAs {
+        /// Its name, columns and text.
+        create: Box<CreatePlan>,
+        /// The rows; none: `WITH NO DATA`.
+        rows: Option<Box<SelectPlan>>,
+    },
     /// `CREATE SCHEMA`.
     CreateSchema {
         /// Where.
@@ -109,10 +118,12 @@ pub enum Plan {
     Rollback,
     /// `SAVEPOINT`.
     Savepoint(String),
-    /// `ROLLBACK TO [SAVEPOINT]`.
-    RollbackTo(String),
-    /// `RELEASE [SAVEPOINT]`.
+    /// `RELEASE SAVEPOINT`.
     Release(String),
+    /// `ROLLBACK TO SAVEPOINT`.
+    RollbackTo(String),
+    /// `SELECT set_config(name, value, is_local), …`: constants each.
+    SetConfig(Vec<[ScalarExpr; 3]>, RelationDesc),
     /// `SET name = value`; none: its default.
     SetVariable {
         /// Lower case.
@@ -199,6 +210,8 @@ pub struct AsOf {
 /// The end of a query: order, limit, projection; done on the rows, outside the dataflow.
 #[derive(Clone, Debug, Default)]
 pub struct Finishing {
+    /// Columns to append to each row, once for each time it occurs: calls that give another result each time.
+    pub map: Vec<ScalarExpr>,
     /// In turn.
     pub order_by: Vec<ColumnOrder>,
     /// At most so many.

@@ -413,7 +413,15 @@ impl<'a> Planner<'a> {
         }
         let plan = self.plan_query(&query.body, &Default::default())?;
         let desc = RelationDesc::new(plan.columns.clone());
-        Ok((self.relation_of(plan)?.0, desc))
+        let mut rel = self.relation_of(plan)?.0;
+        hirs::tidy_temporal(&mut rel);
+        if let Some(name) = hirs::volatile_in(&rel) {
+            let error = SqlError::new(code::FEATURE_NOT_SUPPORTED, format!("a view cannot call {name}()"));
+            return Err(error.with_hint(
+                "It would have other rows each time it is read. Call it where rows are inserted, or use a hash of the row.",
+            ));
+        }
+        Ok((rel, desc))
     }
 
     /// Plans a query that is to be maintained (subscribed to): decorrelated and optimized, with its columns.
@@ -423,7 +431,8 @@ impl<'a> Planner<'a> {
     ) -> Result<(RelationExpr, RelationDesc), SqlError> {
         let plan = self.plan_query(&query.body, &Default::default())?;
         let desc = RelationDesc::new(plan.columns.clone());
-        let (rel, _) = self.relation_of(plan)?;
+        let (mut rel, _) = self.relation_of(plan)?;
+        hirs::tidy_temporal(&mut rel);
         self.check_maintained(&rel, "the query")?;
         Ok((crate::query::lower(rel)?, desc))
     }
@@ -446,6 +455,13 @@ impl<'a> Planner<'a> {
     pub fn check_maintained(&self, rel: &HirRelationExpr, what: &str) -> Result<(), SqlError> {
         for context in hirs::contexts(rel) {
             let name = match context {
+                Context::MzNow if hirs::misplaced_now(rel) => {
+                    let message =
+                        format!("{what} cannot be materialized: it calls mz_now() outside a temporal filter");
+                    return Err(SqlError::new(code::FEATURE_NOT_SUPPORTED, message).with_hint(
+                        "Use it in WHERE, alone on one side of a comparison: mz_now() <= ts + INTERVAL '1 day'.",
+                    ));
+                }
                 Context::MzNow => continue,
                 Context::Now => "now",
                 Context::CurrentUser => "current_user",

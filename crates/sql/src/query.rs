@@ -5,15 +5,16 @@ use std::rc::Rc;
 
 use plan::func::ids;
 use plan::func::resolve::{self, CastContext};
+use plan::func::window::{Bound, Frame, Units};
 use plan::hir::{ColumnRef, HirRelationExpr, HirScalarExpr};
-use plan::{ColumnOrder, RelationExpr};
+use plan::{ColumnOrder, LocalId, RelationExpr};
 use repr::error::code;
 use repr::{ColumnType, Datum, RelationDesc, Row, ScalarType, SqlError, SqlState};
 use sqlparser::ast::{self as sp, Expr, GroupByExpr, SelectItem, SetExpr, Spanned, Value};
 
 use sqlparser::tokenizer::Span;
 
-use crate::expr::{AGGREGATES, Calls, Ctx, Ex, GROUPINGS, SETS, WINDOWS, strip};
+use crate::expr::{AGGREGATES, Calls, Ctx, Ex, GROUPINGS, SETS, WINDOWS, WindowCall, WindowFunc, strip};
 use crate::hirs::{self, column, literal};
 use crate::parse::fold;
 use crate::plan::{AsOf, Finishing, SelectPlan};
@@ -80,11 +81,25 @@ struct Finished {
     order_by: Vec<ColumnOrder>,
 }
 
+impl QueryPlan {
+    /// Takes volatile calls out of the rows, for the finishing to append.
+    pub fn take_volatile(&mut self) -> Vec<HirScalarExpr> {
+        let rel = std::mem::replace(&mut self.rel, hirs::unit());
+        let (rel, taken, places) = hirs::take_volatile(rel, self.arity);
+        self.rel = rel;
+        self.project.iter_mut().for_each(|c| *c = places[*c]);
+        self.order_by.iter_mut().for_each(|o| o.column = places[o.column]);
+        self.arity = hirs::types(&self.rel, &[]).len() + taken.len();
+        taken
+    }
+}
+
 fn error(code: SqlState, message: impl Into<String>) -> SqlError {
     SqlError::new(code, message)
 }
 
 const INVALID_COLUMN_REFERENCE: SqlState = SqlState::new("42P10");
+const INVALID_RECURSION: SqlState = SqlState::new("42P19");
 
 impl Planner<'_> {
     /// A query for a client: its rows by the optimizer's hand, the rest as finishing.
@@ -96,11 +111,13 @@ impl Planner<'_> {
     /// Makes a plan to run of a planned query.
     pub fn select_plan(
         &self,
-        plan: QueryPlan,
+        mut plan: QueryPlan,
         as_of: Option<&crate::ast::AsOf>,
     ) -> Result<SelectPlan, SqlError> {
         let desc = RelationDesc::new(plan.columns.clone());
+        let map = plan.take_volatile();
         let finishing = Finishing {
+            map: finishing_map(map)?,
             order_by: plan.order_by.clone(),
             limit: plan.limit,
             offset: plan.offset,
@@ -158,11 +175,14 @@ impl Planner<'_> {
                 "Reads here are consistent without locks.",
             ));
         }
-        if let Some(with) = &query.with
-            && with.recursive
-        {
-            return self.plan_recursive(query, with, env, targets);
+        let head = match query.with.as_ref().map(|w| &w.with_token.0.token) {
+            Some(sqlparser::tokenizer::Token::Word(w)) => w.value.as_str(),
+            _ => "",
+        };
+        if let (Some(with), Some(limit)) = (&query.with, head.strip_prefix(crate::parse::MUTUALLY)) {
+            return self.plan_mutually_recursive(query, with, limit, env, targets);
         }
+        let recursive = query.with.as_ref().is_some_and(|w| w.recursive);
         let mut env = env.clone();
         let mut lets = vec![];
         if let Some(with) = &query.with {
@@ -173,41 +193,179 @@ impl Planner<'_> {
                     let message = format!("WITH query name \"{name}\" specified more than once");
                     return Err(self.error(cte.alias.name.span, code::DUPLICATE_ALIAS, message));
                 }
-                let plan = self.plan_query(&cte.query, &env)?;
-                let mut columns = plan.columns.clone();
-                let (rel, _) = self.relation_of(plan)?;
-                self.rename_columns(&name, &cte.alias, &mut columns)?;
                 let id = self.fresh_local();
-                lets.push((id, rel));
+                let (columns, binding) =
+                    match recursive.then(|| self.plan_recursive(cte, id, &env)).transpose()? {
+                        Some((columns, binding)) => (columns, binding),
+                        None => {
+                            let plan = self.plan_query(&cte.query, &env)?;
+                            let mut columns = plan.columns.clone();
+                            let (rel, _) = self.relation_of(plan)?;
+                            self.rename_columns(&name, &cte.alias, &mut columns)?;
+                            (columns, Binding::Once(rel))
+                        }
+                    };
+                lets.push((id, binding));
                 env.ctes.push(Rc::new(Cte { name, id, columns }));
             }
         }
         let mut plan = self.plan_body(query, &env, targets)?;
-        for (id, value) in lets.into_iter().rev() {
-            plan.rel = HirRelationExpr::Let { id, value: Box::new(value), body: Box::new(plan.rel) };
+        let enough = rounds_that_are_enough(query, &plan);
+        for (id, binding) in lets.into_iter().rev() {
+            let body = Box::new(plan.rel);
+            plan.rel = match binding {
+                Binding::Once(value) => HirRelationExpr::Let { id, value: Box::new(value), body },
+                Binding::Recursive(value, typ) => {
+                    HirRelationExpr::LetRec { bindings: vec![(id, value, typ)], limit: enough, body }
+                }
+            };
         }
         Ok(plan)
     }
 
-    /// `WITH MUTUALLY RECURSIVE`: every binding sees all of them, by the types it declares.
+    /// A query of `WITH RECURSIVE`: `first UNION [ALL] step`, where `step` sees the rows so far. Because it sees them
+    /// once, row by row, the fixed point is what Postgres' rounds over the newest rows add up to.
     fn plan_recursive(
+        &self,
+        cte: &sp::Cte,
+        id: LocalId,
+        env: &Env,
+    ) -> Result<(Vec<(String, ColumnType)>, Binding), SqlError> {
+        let name = fold(&cte.alias.name);
+        let refused = |message: String| self.error(cte.alias.name.span, INVALID_RECURSION, message);
+        let plain = |env: &Env| -> Result<_, SqlError> {
+            let plan = self.plan_query(&cte.query, env)?;
+            let mut columns = plan.columns.clone();
+            let (rel, _) = self.relation_of(plan)?;
+            self.rename_columns(&name, &cte.alias, &mut columns)?;
+            Ok((columns, rel))
+        };
+        let unknown = |e: &SqlError| {
+            e.code == code::UNDEFINED_TABLE && e.message == format!("relation \"{name}\" does not exist")
+        };
+        let SetExpr::SetOperation { op: sp::SetOperator::Union, set_quantifier, left, right } =
+            &*cte.query.body
+        else {
+            let (columns, rel) = plain(env).map_err(|e| match unknown(&e) {
+                true => refused(format!(
+                    "recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term"
+                )),
+                false => e,
+            })?;
+            return Ok((columns, Binding::Once(rel)));
+        };
+        let all = *set_quantifier == sp::SetQuantifier::All;
+        let mut inner = env.clone();
+        let mut lets = vec![];
+        if let Some(with) = &cte.query.with {
+            for nested in &with.cte_tables {
+                let plan = self.plan_query(&nested.query, &inner)?;
+                let mut columns = plan.columns.clone();
+                let (rel, _) = self.relation_of(plan)?;
+                let name = fold(&nested.alias.name);
+                self.rename_columns(&name, &nested.alias, &mut columns)?;
+                let id = self.fresh_local();
+                lets.push((id, rel));
+                inner.ctes.push(Rc::new(Cte { name, id, columns }));
+            }
+        }
+        let first = self.plan_set_expr(left, &inner).and_then(|body| {
+            let names: Vec<String> = body_columns(&body).into_iter().map(|c| c.0).collect();
+            Ok((names, self.finish(body, &[])?))
+        });
+        let (names, first) = first.map_err(|e| match unknown(&e) {
+            true => refused(format!(
+                "recursive reference to query \"{name}\" must not appear within its non-recursive term"
+            )),
+            false => e,
+        })?;
+        let types: Vec<ColumnType> = first.types.iter().map(|t| t.scalar.clone().nullable(true)).collect();
+        let mut columns: Vec<(String, ColumnType)> = names.into_iter().zip(types.iter().cloned()).collect();
+        self.rename_columns(&name, &cte.alias, &mut columns)?;
+        let found = first.types.clone();
+        let first = hirs::project(first.rel, first.project, first.arity);
+        inner.ctes.push(Rc::new(Cte { name: name.clone(), id, columns: columns.clone() }));
+        let targets: Vec<_> = types.iter().map(|t| Some(t.scalar.clone())).collect();
+        let step = self.finish(self.plan_set_expr(right, &inner)?, &targets)?;
+        if step.types.len() != types.len() {
+            let message = "each UNION query must have the same number of columns";
+            return Err(self.error(right.span(), code::SYNTAX_ERROR, message));
+        }
+        for (i, (own, other)) in types.iter().zip(&step.types).enumerate() {
+            let both = [Some(own.scalar.clone()), Some(other.scalar.clone())];
+            let common = resolve::common_type(&both, "UNION").map_err(|e| self.text.at(right.span(), e))?;
+            if common.without_modifier() != own.scalar.without_modifier() {
+                let message = format!(
+                    "recursive query \"{name}\" column {} has type {} in non-recursive term but type {} overall",
+                    i + 1,
+                    own.scalar.name(),
+                    common.name()
+                );
+                let hint = "Cast the output of the non-recursive term to the correct type.";
+                return Err(self.error(left.span(), code::DATATYPE_MISMATCH, message).with_hint(hint));
+            }
+        }
+        let wanted: Vec<ScalarType> = types.iter().map(|t| t.scalar.clone()).collect();
+        let step_rel = hirs::project(step.rel, step.project, step.arity);
+        let step = self.cast_relation(step_rel, &step.types, &wanted, CastContext::Implicit)?;
+        let refers = hirs::count_local(&step, id) > 0;
+        if refers {
+            if let Some(what) = hirs::beyond_linear(&step, id, all) {
+                return Err(match what {
+                    hirs::Beyond::Twice => refused(format!(
+                        "recursive reference to query \"{name}\" must not appear more than once"
+                    )),
+                    hirs::Beyond::Subquery => refused(format!(
+                        "recursive reference to query \"{name}\" must not appear within a subquery"
+                    )),
+                    hirs::Beyond::OuterJoin => refused(format!(
+                        "recursive reference to query \"{name}\" must not appear within an outer join"
+                    )),
+                    hirs::Beyond::Except => refused(format!(
+                        "recursive reference to query \"{name}\" must not appear within EXCEPT"
+                    )),
+                    hirs::Beyond::Aggregate => refused(
+                        "aggregate functions are not allowed in a recursive query's recursive term".into(),
+                    ),
+                    hirs::Beyond::Rows => self.unsupported(
+                        right.span(),
+                        "DISTINCT, LIMIT or a window over a recursive reference",
+                        "Use it in the query around, or WITH MUTUALLY RECURSIVE.",
+                    ),
+                });
+            }
+        }
+        let odd =
+            cte.query.order_by.is_some() || cte.query.limit_clause.is_some() || cte.query.fetch.is_some();
+        if refers && odd {
+            let what = if cte.query.order_by.is_some() { "ORDER BY" } else { "LIMIT" };
+            let message = format!("{what} in a recursive query is not implemented");
+            return Err(self.error(cte.alias.name.span, code::FEATURE_NOT_SUPPORTED, message));
+        }
+        if !refers && odd {
+            let (columns, rel) = plain(env)?;
+            return Ok((columns, Binding::Once(rel)));
+        }
+        let first = self.cast_relation(first, &found, &wanted, CastContext::Implicit)?;
+        let mut rel = HirRelationExpr::Union { inputs: vec![first, step] };
+        if !all {
+            rel = HirRelationExpr::Distinct { input: Box::new(rel) };
+        }
+        for (id, value) in lets.into_iter().rev() {
+            rel = HirRelationExpr::Let { id, value: Box::new(value), body: Box::new(rel) };
+        }
+        Ok((columns, if refers { Binding::Recursive(rel, types) } else { Binding::Once(rel) }))
+    }
+
+    /// `WITH MUTUALLY RECURSIVE`: every binding sees all of them, by the types it declares.
+    fn plan_mutually_recursive(
         &self,
         query: &sp::Query,
         with: &sp::With,
+        limit: &str,
         env: &Env,
         targets: &[Option<ScalarType>],
     ) -> Result<QueryPlan, SqlError> {
-        let head = match &with.with_token.0.token {
-            sqlparser::tokenizer::Token::Word(w) => w.value.clone(),
-            _ => String::new(),
-        };
-        let Some(limit) = head.strip_prefix(crate::parse::MUTUALLY) else {
-            return Err(self.unsupported(
-                with.with_token.0.span,
-                "WITH RECURSIVE",
-                "Use WITH MUTUALLY RECURSIVE name (column type, …) AS (…), which says the types of its columns.",
-            ));
-        };
         let limit = limit.trim().split_once(' ');
         let limit = limit.map(|(kind, n)| (n.trim().parse::<u64>().unwrap_or(0), kind == "error"));
         let mut env = env.clone();
@@ -314,19 +472,86 @@ impl Planner<'_> {
         };
         let one = Expr::Value(Value::Number("1".into(), false).into());
         let fetch = match &query.fetch {
-            Some(f) if f.with_ties || f.percent => {
-                return Err(self.unsupported(query.span(), "FETCH … WITH TIES", "Use rank()."));
+            Some(f) if f.percent => {
+                return Err(self.unsupported(query.span(), "FETCH … PERCENT", "Use percent_rank()."));
             }
             Some(f) => Some(f.quantity.as_ref().unwrap_or(&one)),
             None => None,
         };
         if let Some(limit) = limit.or(fetch) {
-            (plan.limit, plan.limit_expr) = self.plan_count(limit, "LIMIT", "2201W")?;
+            (plan.limit, plan.limit_expr) = self.plan_count(limit, env, "LIMIT", "2201W")?;
         }
         if let Some(offset) = offset {
-            let (n, e) = self.plan_count(offset, "OFFSET", "2201X")?;
+            let (n, e) = self.plan_count(offset, env, "OFFSET", "2201X")?;
             (plan.offset, plan.offset_expr) = (n.unwrap_or(0), e);
         }
+        let ties = query.fetch.as_ref().is_some_and(|f| f.with_ties);
+        if ties && plan.order_by.is_empty() {
+            let message = "WITH TIES cannot be specified without ORDER BY clause";
+            return Err(self.error(query.span(), code::SYNTAX_ERROR, message));
+        }
+        // What a finishing or a TopK cannot count out, row numbers do.
+        let reads =
+            |e: &Option<HirScalarExpr>| e.as_ref().is_some_and(|e| hirs::to_scalar(e.clone()).is_err());
+        let open = plan.limit_expr.is_some() || plan.offset_expr.is_some();
+        if ties || reads(&plan.limit_expr) || reads(&plan.offset_expr) || (open && !env.frames.is_empty()) {
+            return self.limit_by_numbers(plan, ties, env);
+        }
+        Ok(plan)
+    }
+
+    /// LIMIT and OFFSET as conditions on the number of a row; `ties`: also the rows that sort like the last.
+    fn limit_by_numbers(&self, mut plan: QueryPlan, ties: bool, env: &Env) -> Result<QueryPlan, SqlError> {
+        let int8 = |n: u64| literal(Datum::Int64(i64::try_from(n).unwrap_or(i64::MAX)), ScalarType::Int64);
+        // NULL is no limit, less than nothing an error.
+        let checked = |e: HirScalarExpr, none: u64, what: &str, code: &str| -> HirScalarExpr {
+            let text = |s: &str| literal(Datum::Text(s), ScalarType::Text);
+            let message = text(&format!("{what} must not be negative"));
+            let raise = hirs::call(ids::RAISE, vec![text(code), message], ScalarType::Int64);
+            let negative = hirs::call(ids::LT, vec![e.clone(), int8(0)], ScalarType::Bool);
+            hirs::if_then(negative, raise, HirScalarExpr::Coalesce(vec![e, int8(none)]))
+        };
+        let limit = match (plan.limit_expr.take(), plan.limit.take()) {
+            (Some(e), _) => Some(checked(e, u64::MAX, "LIMIT", "2201W")),
+            (None, n) => n.map(int8),
+        };
+        let offset = match (plan.offset_expr.take(), std::mem::take(&mut plan.offset)) {
+            (Some(e), _) => Some(checked(e, 0, "OFFSET", "2201X")),
+            (None, 0) => None,
+            (None, n) => Some(int8(n)),
+        };
+        let call = |name: &'static str| WindowCall {
+            func: WindowFunc::Pure(name),
+            args: vec![],
+            arg_types: vec![],
+            filter: None,
+            partition_by: vec![],
+            order_by: (plan.order_by.iter().enumerate())
+                .map(|(i, o)| (column(o.column), ColumnOrder { column: i, ..*o }))
+                .collect(),
+            frame: Frame { units: Units::Range, start: Bound::UnboundedPreceding, end: Bound::CurrentRow },
+            limits: vec![],
+            ignore_nulls: false,
+            ty: ScalarType::Int64,
+        };
+        let mut calls = vec![call("row_number")];
+        if ties {
+            calls.push(call("rank"));
+        }
+        let (rel, arity, places) = self.plan_windows(plan.rel, plan.arity, calls, env)?;
+        let number = |i: usize| Ex::known(column(places[i]), ScalarType::Int64, false);
+        let mut conditions = vec![];
+        if let Some(limit) = limit {
+            let mut n = number(usize::from(ties));
+            if let Some(offset) = &offset {
+                n = self.operator("-", vec![n, Ex::known(offset.clone(), ScalarType::Int64, false)])?;
+            }
+            conditions.push(hirs::call(ids::LE, vec![self.settle(n)?.0, limit], ScalarType::Bool));
+        }
+        if let Some(offset) = offset {
+            conditions.push(hirs::call(ids::GT, vec![self.settle(number(0))?.0, offset], ScalarType::Bool));
+        }
+        (plan.rel, plan.arity) = (hirs::filter(rel, conditions), arity);
         Ok(plan)
     }
 
@@ -334,10 +559,13 @@ impl Planner<'_> {
     fn plan_count(
         &self,
         e: &Expr,
+        env: &Env,
         what: &'static str,
         code: &'static str,
     ) -> Result<(Option<u64>, Option<HirScalarExpr>), SqlError> {
-        let planned = self.plan_constant_of(e, &ScalarType::Int64, what)?;
+        let scope = Rc::default();
+        let ex = self.plan_expr(&Ctx::plain(&scope, env, what), e)?;
+        let (planned, _) = self.at(e, self.coerce(ex, &ScalarType::Int64, CastContext::Assignment))?;
         match hirs::evaluate(&planned) {
             None => Ok((None, Some(planned))),
             Some(Err(err)) => Err(self.text.at(e.span(), err.into())),
@@ -354,12 +582,10 @@ impl Planner<'_> {
     }
 
     /// The visible columns alone; limits are applied, order is not kept.
-    pub fn relation_of(&self, plan: QueryPlan) -> Result<(HirRelationExpr, Vec<ColumnType>), SqlError> {
+    pub fn relation_of(&self, mut plan: QueryPlan) -> Result<(HirRelationExpr, Vec<ColumnType>), SqlError> {
         if plan.limit_expr.is_some() || plan.offset_expr.is_some() {
-            return Err(SqlError::unsupported(
-                "a parameter in LIMIT or OFFSET of a subquery",
-                "Put the limit outermost.",
-            ));
+            // Inside other queries this has been done when it was planned.
+            plan = self.limit_by_numbers(plan, false, &Env::default())?;
         }
         let mut rel = plan.rel;
         if plan.limit.is_some() || plan.offset > 0 {
@@ -758,8 +984,21 @@ impl Planner<'_> {
             out.push((c.name.clone(), Ex::Known(e, c.ty.clone())));
         };
         match item {
+            SelectItem::UnnamedExpr(Expr::CompoundFieldAccess { root, access_chain })
+                if let Some((sp::AccessExpr::Dot(Expr::Identifier(star)), rest)) =
+                    access_chain.split_last()
+                    && star.value == crate::dialect::STAR =>
+            {
+                let (record, ty) = match rest {
+                    [] => self.plan_known(ctx, root)?,
+                    rest => {
+                        let access_chain = rest.to_vec();
+                        self.plan_known(ctx, &Expr::CompoundFieldAccess { root: root.clone(), access_chain })?
+                    }
+                };
+                self.plan_record_star(root.span(), record, ty.scalar, out)?;
+            }
             SelectItem::UnnamedExpr(e) => {
-                // `(r).*`
                 let ex = self.plan_expr(ctx, e)?;
                 out.push((column_name(e), ex));
             }
@@ -785,19 +1024,31 @@ impl Planner<'_> {
             SelectItem::QualifiedWildcard(sp::SelectItemQualifiedWildcardKind::Expr(e), options) => {
                 self.refuse_star_options(options)?;
                 let (record, ty) = self.plan_known(ctx, e)?;
-                let ScalarType::Record(fields) = ty.scalar else {
-                    let message = format!("type {} is not composite", ty.scalar.name());
-                    return Err(self.error(e.span(), code::WRONG_OBJECT_TYPE, message));
-                };
-                for (i, (name, ty)) in fields.into_iter().enumerate() {
-                    let n = literal(Datum::Int32(i as i32), ScalarType::Int32);
-                    let field = hirs::call(ids::RECORD_GET, vec![record.clone(), n], ty.scalar.clone());
-                    out.push((name, Ex::known(field, ty.scalar, true)));
-                }
+                self.plan_record_star(e.span(), record, ty.scalar, out)?;
             }
             SelectItem::ExprWithAliases { expr, .. } => {
                 return Err(self.unsupported(expr.span(), "several aliases of one expression", ""));
             }
+        }
+        Ok(())
+    }
+
+    /// `(record).*`: its fields.
+    fn plan_record_star(
+        &self,
+        at: Span,
+        record: HirScalarExpr,
+        ty: ScalarType,
+        out: &mut Vec<(String, Ex)>,
+    ) -> Result<(), SqlError> {
+        let ScalarType::Record(fields) = ty else {
+            let message = format!("type {} is not composite", ty.name());
+            return Err(self.error(at, code::WRONG_OBJECT_TYPE, message));
+        };
+        for (i, (name, ty)) in fields.into_iter().enumerate() {
+            let n = literal(Datum::Int32(i as i32), ScalarType::Int32);
+            let field = hirs::call(ids::RECORD_GET, vec![record.clone(), n], ty.scalar.clone());
+            out.push((name, Ex::known(field, ty.scalar, true)));
         }
         Ok(())
     }
@@ -1082,7 +1333,7 @@ impl Planner<'_> {
         let base = arity;
         let mut place = |e: HirScalarExpr| match e {
             HirScalarExpr::Column(ColumnRef { level: 0, column }) => column,
-            e => match scalars.iter().position(|s| *s == e) {
+            e => match scalars.iter().position(|s| *s == e && hirs::volatile(&e).is_none()) {
                 Some(i) => base + i,
                 None => {
                     scalars.push(e);
@@ -1212,6 +1463,35 @@ impl Planner<'_> {
         }
         Ok((rel, arity, places))
     }
+}
+
+/// What WITH binds a name to.
+enum Binding {
+    Once(HirRelationExpr),
+    Recursive(HirRelationExpr, Vec<ColumnType>),
+}
+
+/// `SELECT … FROM recursive LIMIT n`: each round but the last gives a row, so n rounds are enough, also where there would
+/// be no end to them.
+fn rounds_that_are_enough(query: &sp::Query, plan: &QueryPlan) -> Option<(u64, bool)> {
+    let with = query.with.as_ref()?;
+    let SetExpr::Select(select) = &*query.body else { return None };
+    let ([cte], [from]) = (&with.cte_tables[..], &select.from[..]) else { return None };
+    let named = matches!(&from.relation, sp::TableFactor::Table { name, args: None, .. }
+        if matches!(&name.0[..], [sp::ObjectNamePart::Identifier(i)] if fold(i) == fold(&cte.alias.name)));
+    let plain = from.joins.is_empty()
+        && select.selection.is_none()
+        && select.distinct.is_none()
+        && select.having.is_none()
+        && matches!(&select.group_by, GroupByExpr::Expressions(es, _) if es.is_empty())
+        && query.order_by.is_none();
+    // Projections keep the number of rows; aggregates and windows do not go by rows.
+    let mut rel = &plan.rel;
+    while let HirRelationExpr::Project { input, .. } | HirRelationExpr::Map { input, .. } = rel {
+        rel = input;
+    }
+    let rows = matches!(rel, HirRelationExpr::LocalGet { .. });
+    (named && plain && rows).then_some((plan.limit?.checked_add(plan.offset)?.max(1), false))
 }
 
 /// GROUP BY: keys, and which of them make up each set.
@@ -1384,12 +1664,57 @@ pub(crate) fn values(rows: Vec<Vec<HirScalarExpr>>, types: &[ColumnType]) -> Hir
     if let Some(rows) = rows.iter().map(literal_row).collect::<Option<Vec<_>>>() {
         return HirRelationExpr::Constant { rows: Ok(rows), typ: types.to_vec() };
     }
+    if rows.len() > 1 && rows.iter().flatten().any(|e| hirs::volatile(e).is_some()) {
+        return volatile_values(rows);
+    }
     let mut inputs: Vec<HirRelationExpr> = rows.into_iter().map(|row| hirs::map(hirs::unit(), row)).collect();
     if inputs.len() == 1 { inputs.remove(0) } else { HirRelationExpr::Union { inputs } }
 }
 
+/// Rows of which some call volatile functions: the rows' numbers, and for each column a choice by them.
+fn volatile_values(rows: Vec<Vec<HirScalarExpr>>) -> HirRelationExpr {
+    let number = |i: usize| literal(Datum::Int64(i as i64), ScalarType::Int64);
+    let width = rows.first().map_or(0, Vec::len);
+    let numbers = (0..rows.len()).map(|i| (Row::pack([Datum::Int64(i as i64)]), 1)).collect();
+    let mut columns: Vec<Vec<HirScalarExpr>> = vec![vec![]; width];
+    rows.into_iter().for_each(|row| columns.iter_mut().zip(row).for_each(|(c, e)| c.push(e)));
+    let choose = |cells: Vec<HirScalarExpr>| {
+        if cells.iter().all(|c| *c == cells[0]) {
+            return cells.into_iter().next().expect("there are rows");
+        }
+        let mut cells = cells.into_iter().enumerate().rev();
+        let last = cells.next().expect("there are rows").1;
+        cells.fold(last, |rest, (i, cell)| {
+            let here = hirs::call(ids::EQ, vec![column(0), number(i)], ScalarType::Bool);
+            hirs::if_then(here, cell, rest)
+        })
+    };
+    let input = HirRelationExpr::Constant { rows: Ok(numbers), typ: vec![ScalarType::Int64.nullable(false)] };
+    let scalars = columns.into_iter().map(choose).collect();
+    hirs::project(hirs::map(input, scalars), (1..=width).collect(), width + 1)
+}
+
+/// Expressions that the finishing appends.
+pub(crate) fn finishing_map(map: Vec<HirScalarExpr>) -> Result<Vec<plan::ScalarExpr>, SqlError> {
+    let one = |e: HirScalarExpr| {
+        let name = hirs::volatile(&e).unwrap_or("random");
+        hirs::to_scalar(e).map_err(|_| misplaced(name))
+    };
+    map.into_iter().map(one).collect()
+}
+
+fn misplaced(name: &str) -> SqlError {
+    SqlError::unsupported(
+        format!("{name}() here"),
+        "Call it in the SELECT list, VALUES, SET or ORDER BY of the outermost query.",
+    )
+}
+
 /// From HIR to what runs.
 pub(crate) fn lower(rel: HirRelationExpr) -> Result<RelationExpr, SqlError> {
+    if let Some(name) = hirs::volatile_in(&rel) {
+        return Err(misplaced(name));
+    }
     Ok(plan::transform::optimize(plan::decorrelate::decorrelate(rel)?))
 }
 

@@ -1,12 +1,15 @@
 //! Windows: which calls share one, and how their frames are read.
 
+use plan::ColumnOrder;
 use plan::func::ids;
+use plan::func::resolve::{self, CastContext};
 use plan::func::window::{self, Bound, Frame, Units};
 use plan::hir::{HirAggregateExpr, HirRelationExpr, HirScalarExpr};
+use repr::error::code;
 use repr::{ColumnType, Datum, ScalarType, SqlError};
 use sqlparser::ast::{self as sp, Expr, Spanned};
 
-use crate::expr::{WindowCall, WindowFunc};
+use crate::expr::{Ex, WindowCall, WindowFunc};
 use crate::hirs::{self, column};
 use crate::planner::Planner;
 use crate::scope::Env;
@@ -15,21 +18,27 @@ impl WindowCall {
     /// Every expression in it.
     pub fn parts_mut(&mut self) -> impl Iterator<Item = &mut HirScalarExpr> {
         let order_by = self.order_by.iter_mut().map(|(e, _)| e);
-        self.args.iter_mut().chain(&mut self.filter).chain(&mut self.partition_by).chain(order_by)
+        self.args
+            .iter_mut()
+            .chain(&mut self.limits)
+            .chain(&mut self.filter)
+            .chain(&mut self.partition_by)
+            .chain(order_by)
     }
 }
 
 impl Planner<'_> {
-    /// Reads a frame; without one it ends with the current row's peers, or, without an order, holds everything.
+    /// Reads a frame; without one it ends with the current row's peers, or, without an order, holds everything. `keys`
+    /// is what the window is ordered by. Also gives what [`window::Call::limits`] asks for.
     pub fn window_frame(
         &self,
         frame: Option<&sp::WindowFrame>,
-        ordered: bool,
+        keys: &[(HirScalarExpr, ColumnType, ColumnOrder)],
         e: &Expr,
-    ) -> Result<Frame, SqlError> {
+    ) -> Result<(Frame, Vec<HirScalarExpr>), SqlError> {
         let Some(frame) = frame else {
-            let end = if ordered { Bound::CurrentRow } else { Bound::UnboundedFollowing };
-            return Ok(Frame { units: Units::Range, start: Bound::UnboundedPreceding, end });
+            let end = if keys.is_empty() { Bound::UnboundedFollowing } else { Bound::CurrentRow };
+            return Ok((Frame { units: Units::Range, start: Bound::UnboundedPreceding, end }, vec![]));
         };
         let units = match frame.units {
             sp::WindowFrameUnits::Rows => Units::Rows,
@@ -38,7 +47,7 @@ impl Planner<'_> {
         };
         let count = |b: &Expr| -> Result<u64, SqlError> {
             if units == Units::Range {
-                return Err(self.unsupported(b.span(), "RANGE with an offset", "Use ROWS or GROUPS."));
+                return Ok(0);
             }
             let planned = self.plan_constant_of(b, &ScalarType::Int64, "window frames")?;
             match hirs::evaluate(&planned) {
@@ -77,7 +86,102 @@ impl Planner<'_> {
         if let (Bound::Following(_), Bound::Preceding(_) | Bound::CurrentRow) = (start, end) {
             return Err(windowing("frame starting from following row cannot have preceding rows"));
         }
-        Ok(Frame { units, start, end })
+        if units == Units::Groups && keys.is_empty() {
+            return Err(windowing("GROUPS mode requires an ORDER BY clause"));
+        }
+        let mut limits = vec![];
+        if units == Units::Range {
+            for b in [Some(&frame.start_bound), frame.end_bound.as_ref()] {
+                if let Some(
+                    sp::WindowFrameBound::Preceding(Some(n)) | sp::WindowFrameBound::Following(Some(n)),
+                ) = b
+                {
+                    let [key] = keys else {
+                        return Err(windowing(
+                            "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
+                        ));
+                    };
+                    let preceding = matches!(b, Some(sp::WindowFrameBound::Preceding(_)));
+                    limits.push((self.range_limit(key, n, preceding)?, n.span()));
+                }
+            }
+        }
+        if limits.is_empty() {
+            return Ok((Frame { units, start, end }, vec![]));
+        }
+        // Key and limits are compared, so they have one type: a date less an interval is a timestamp.
+        let types: Vec<_> = limits.iter().map(|((_, ty), _)| Some(ty.scalar.clone())).collect();
+        let common = resolve::common_type(&types, "RANGE")?;
+        let (key, ty, _) = &keys[0];
+        let mut all =
+            vec![self.coerce(Ex::Known(key.clone(), ty.clone()), &common, CastContext::Implicit)?.0];
+        for ((limit, ty), span) in limits {
+            let cast = self.coerce(Ex::Known(limit, ty), &common, CastContext::Implicit);
+            all.push(cast.map_err(|e| self.text.at(span, e))?.0);
+        }
+        Ok((Frame { units, start, end }, all))
+    }
+
+    /// The value of the sort key at which a frame of RANGE ends.
+    fn range_limit(
+        &self,
+        (key, ty, order): &(HirScalarExpr, ColumnType, ColumnOrder),
+        offset: &Expr,
+        preceding: bool,
+    ) -> Result<(HirScalarExpr, ColumnType), SqlError> {
+        let offset_type = match &ty.scalar {
+            ScalarType::Date
+            | ScalarType::Time
+            | ScalarType::Timestamp { .. }
+            | ScalarType::TimestampTz { .. }
+            | ScalarType::Interval => ScalarType::Interval,
+            ScalarType::Int16 | ScalarType::Int32 | ScalarType::Int64 => ScalarType::Int64,
+            ScalarType::Float32 | ScalarType::Float64 => ScalarType::Float64,
+            ScalarType::Numeric { .. } => ScalarType::Numeric { scale: None },
+            other => {
+                let message = format!(
+                    "RANGE with offset PRECEDING/FOLLOWING is not supported for column type {}",
+                    other.name()
+                );
+                return Err(self.error(offset.span(), code::FEATURE_NOT_SUPPORTED, message));
+            }
+        };
+        let planned = self.plan_constant_of(offset, &offset_type, "window frames")?;
+        let zero = match &offset_type {
+            ScalarType::Interval => "0 seconds",
+            _ => "0",
+        };
+        let (zero, _) =
+            self.coerce(Ex::Str(zero.into(), offset.span()), &offset_type, CastContext::Implicit)?;
+        let value = match (hirs::evaluate(&planned), hirs::evaluate(&zero)) {
+            (Some(Ok(value)), Some(Ok(zero))) => {
+                let (v, z) = (value.iter().next(), zero.iter().next());
+                if v.is_none_or(|d| d.is_null()) || v < z {
+                    let code = repr::SqlState::new("22013");
+                    let message = "invalid preceding or following size in window function";
+                    return Err(self.error(offset.span(), code, message));
+                }
+                planned
+            }
+            (Some(Err(e)), _) => return Err(self.text.at(offset.span(), e.into())),
+            _ => return Err(self.unsupported(offset.span(), "a frame offset that is not constant", "")),
+        };
+        // Sorted downwards, what precedes is greater.
+        let op = if preceding != order.desc { "-" } else { "+" };
+        // Sums of small integers may not fit in their own type.
+        let key = match &ty.scalar {
+            ScalarType::Int16 | ScalarType::Int32 => {
+                let (e, ty) = self.coerce(
+                    Ex::Known(key.clone(), ty.clone()),
+                    &ScalarType::Int64,
+                    CastContext::Implicit,
+                )?;
+                Ex::Known(e, ty)
+            }
+            _ => Ex::Known(key.clone(), ty.clone()),
+        };
+        let limit = self.operator(op, vec![key, Ex::known(value, offset_type, false)]);
+        self.settle(limit.map_err(|e| self.text.at(offset.span(), e))?)
     }
 
     /// Appends a column for each call; says where each is.
@@ -107,6 +211,7 @@ impl Planner<'_> {
                     filter: c.filter.is_some(),
                     ignore_nulls: c.ignore_nulls,
                     frame: c.frame,
+                    desc: c.order_by.first().is_some_and(|o| o.1.desc),
                 })
                 .collect();
             let description = window::description(&described, order_by.len());
@@ -121,6 +226,7 @@ impl Planner<'_> {
             for (_, c) in &now {
                 args.extend(c.filter.clone());
                 args.extend(c.args.clone());
+                args.extend(c.limits.clone());
             }
             args.extend(order_by.iter().map(|(e, _)| e.clone()));
             let mut maps = vec![];

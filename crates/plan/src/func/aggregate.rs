@@ -181,18 +181,20 @@ pub(super) fn register(t: &mut Table) {
     // Ordered-set aggregates: `f(fraction) WITHIN GROUP (ORDER BY x)` is planned as f(fraction, x).
     t.aggregate(
         "percentile_cont",
-        "percentile_cont(float8, float8) -> float8; percentile_cont(float8, interval) -> interval -- between the neighbours",
+        "percentile_cont(float8, float8) -> float8; percentile_cont(float8, interval) -> interval; \
+         percentile_cont(float8[], float8) -> float8[]; percentile_cont(float8[], interval) -> interval[] -- between the neighbours",
         collect,
-        Some(percentile_cont),
+        Some(|rows, _| percentile(rows, interpolated)),
     );
     t.aggregate(
         "percentile_disc",
-        "percentile_disc(float8, anyelement) -> anyelement -- the first value at the fraction",
+        "percentile_disc(float8, anyelement) -> anyelement; percentile_disc(float8[], anyelement) -> anyarray \
+         -- the first value at the fraction",
         collect,
         Some(|rows, _| {
-            let Some((fraction, values)) = percentile(rows)? else { return Ok(Row::pack([Datum::Null])) };
-            let at = ((fraction * values.len() as f64).ceil() as usize).max(1) - 1;
-            Ok(Row::pack([values[at]]))
+            percentile(rows, |fraction, values| {
+                Ok(values[((fraction * values.len() as f64).ceil() as usize).max(1) - 1])
+            })
         }),
     );
     t.aggregate(
@@ -339,34 +341,52 @@ fn string_agg(rows: &[Row], _: &ScalarType) -> Result<Row, EvalError> {
     })
 }
 
-/// The fraction and the values in order; none without values.
-fn percentile(rows: &[Row]) -> Result<Option<(f64, Vec<Datum<'_>>)>, EvalError> {
-    let Some(fraction) = rows.iter().map(first).find(|d| !d.is_null()) else { return Ok(None) };
-    let fraction = float(&fraction);
-    if !(0.0..=1.0).contains(&fraction) {
-        return Err(EvalError::new(
-            code::NUMERIC_VALUE_OUT_OF_RANGE,
-            format!("percentile value {fraction} is not between 0 and 1"),
-        ));
-    }
+/// The values at a fraction, or at each of an array of them, among the values in order; NULL without values.
+fn percentile(
+    rows: &[Row],
+    at: for<'a> fn(f64, &[Datum<'a>]) -> Result<Datum<'a>, EvalError>,
+) -> Result<Row, EvalError> {
     // In the order that the call asked for, which may be descending: rows come sorted where it has one.
     let mut values: Vec<Datum<'_>> = rows.iter().map(second).filter(|d| !d.is_null()).collect();
     if !values.is_sorted_by(|a, b| a >= b) {
         values.sort_unstable();
     }
-    Ok((!values.is_empty()).then_some((fraction, values)))
+    let one = |fraction: Datum<'_>| -> Result<Datum<'_>, EvalError> {
+        if fraction.is_null() {
+            return Ok(Datum::Null);
+        }
+        let fraction = float(&fraction);
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(EvalError::new(
+                code::NUMERIC_VALUE_OUT_OF_RANGE,
+                format!("percentile value {fraction} is not between 0 and 1"),
+            ));
+        }
+        if values.is_empty() { Ok(Datum::Null) } else { at(fraction, &values) }
+    };
+    let arena = Arena::new();
+    Ok(Row::pack([match rows.iter().map(first).find(|d| !d.is_null()) {
+        None => Datum::Null,
+        Some(_) if values.is_empty() => Datum::Null,
+        Some(Datum::Array(fractions)) => {
+            let found = fractions.elements().iter().map(one).collect::<Result<Vec<_>, _>>()?;
+            let dims: Vec<(i32, i32)> = fractions.dims().collect();
+            arena.array(&dims, found)
+        }
+        Some(fraction) => one(fraction)?,
+    }]))
 }
 
-fn percentile_cont(rows: &[Row], _: &ScalarType) -> Result<Row, EvalError> {
-    let Some((fraction, values)) = percentile(rows)? else { return Ok(Row::pack([Datum::Null])) };
+/// Between the neighbours of the fraction.
+fn interpolated<'a>(fraction: f64, values: &[Datum<'a>]) -> Result<Datum<'a>, EvalError> {
     let at = fraction * (values.len() - 1) as f64;
     let (low, high) = (values[at.floor() as usize], values[at.ceil() as usize]);
     let part = at - at.floor();
-    Ok(Row::pack([match (low, high) {
+    Ok(match (low, high) {
         (Datum::Interval(a), Datum::Interval(b)) => Datum::Interval(a.add(b.sub(a)?.mul(part)?)?),
         (a, _) if part == 0.0 => a,
         (a, b) => Datum::Float64(float(&a) + (float(&b) - float(&a)) * part),
-    }]))
+    })
 }
 
 /// Sums of pairs (y, x), as the regression functions take them.

@@ -483,6 +483,21 @@ fn lists_and_maps(t: &mut Table) {
         let n = (to - from).saturating_add(1).max(0) as usize;
         Ok(m.list(elements(a[0]).skip(from as usize - 1).take(n)))
     });
+    t.add(
+        "width_bucket_array",
+        "width_bucket(anycompatible, anycompatiblearray) -> int4 -- how many of the lower bounds it reaches",
+        FAILS,
+        |a, _, _| {
+            let Datum::Array(bounds) = a[1] else { return Ok(Datum::Null) };
+            if bounds.elements().iter().any(|d| d.is_null()) {
+                return Err(EvalError::new(
+                    SqlState::new("22004"),
+                    "thresholds array must not contain NULLs",
+                ));
+            }
+            Ok(Datum::Int32(bounds.elements().iter().take_while(|b| *b <= a[0]).count() as i32))
+        },
+    );
     t.add("list_length", "list_length(anylist) -> int4", PURE, |a, _, _| {
         Ok(Datum::Int32(elements(a[0]).count() as i32))
     });

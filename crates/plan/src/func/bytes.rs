@@ -46,6 +46,16 @@ pub(super) fn register(t: &mut Table) {
         b[i] = int4(&a[2]) as u8;
         Ok(Datum::Bytes(m.bytes(&b)))
     });
+    t.add("set_bit", "set_bit(bytea, int8, int4) -> bytea", FAILS, |a, _, m| {
+        let mut b = bytes(&a[0]).to_vec();
+        let i = index(a[1].int(), b.len() * 8)?;
+        match int4(&a[2]) {
+            0 => b[i / 8] &= !(1 << (i % 8)),
+            1 => b[i / 8] |= 1 << (i % 8),
+            _ => return Err(EvalError::new(code::INVALID_PARAMETER_VALUE, "new bit must be 0 or 1")),
+        }
+        Ok(Datum::Bytes(m.bytes(&b)))
+    });
     t.add("get_bit", "get_bit(bytea, int8) -> int4", FAILS, |a, _, _| {
         let b = bytes(&a[0]);
         let i = index(a[1].int(), b.len() * 8)?;

@@ -64,6 +64,8 @@ pub struct ScalarFunc {
     pub can_fail: bool,
     /// Whether the result is never NULL for arguments that are not NULL.
     pub never_null: bool,
+    /// Whether each call gives another result. Plans keep such calls out of dataflows: they are made when rows go out.
+    pub volatile: bool,
     /// Computes it. `ty` is the result type at this call, with its modifier.
     pub eval:
         for<'a> fn(args: &[Datum<'a>], ty: &ScalarType, arena: &'a Arena) -> Result<Datum<'a>, EvalError>,

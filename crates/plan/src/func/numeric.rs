@@ -295,6 +295,8 @@ pub(super) fn register(t: &mut Table) {
         Ok(Datum::Int32(num(&a[0]).scale() as i32))
     });
     t.also("numeric_plus", "trim_scale(numeric) -> numeric");
+    // Zeros at the end are not kept, so there are never more digits than are needed.
+    t.also("numeric_scale", "min_scale(numeric) -> int4");
 
     macro_rules! float_functions {
         ($($name:literal $signature:literal $f:expr;)*) => {$(
@@ -317,6 +319,10 @@ pub(super) fn register(t: &mut Table) {
         "tanh" "tanh(float8) -> float8" f64::tanh;
         "asinh" "asinh(float8) -> float8" asinh;
         "atan" "atan(float8) -> float8" f64::atan;
+        "sind" "sind(float8) -> float8 -- of degrees" |x| degrees_exact(x, 0.0);
+        "cosd" "cosd(float8) -> float8 -- of degrees" |x| degrees_exact(x, 90.0);
+        "tand" "tand(float8) -> float8 -- of degrees" |x| degrees_exact(x, 0.0) / degrees_exact(x, 90.0);
+        "atand" "atand(float8) -> float8 -- in degrees" |x| x.atan().to_degrees();
     }
     t.add("float8_degrees", "degrees(float8) -> float8", FAILS, |a, _, _| {
         let x = float(&a[0]);
@@ -422,6 +428,19 @@ pub(super) fn register(t: &mut Table) {
     t.add("to_hex_int8", "to_hex(int8) -> text", PURE, |a, _, m| {
         Ok(Datum::Text(m.text(&format!("{:x}", a[0].int()))))
     });
+}
+
+/// The sine of `x + shift` degrees, exact where it is a half or a whole.
+fn degrees_exact(x: f64, shift: f64) -> f64 {
+    let x = (x % 360.0 + shift + 360.0) % 360.0;
+    match x {
+        0.0 | 180.0 => 0.0,
+        30.0 | 150.0 => 0.5,
+        90.0 => 1.0,
+        210.0 | 330.0 => -0.5,
+        270.0 => -1.0,
+        x => x.to_radians().sin(),
+    }
 }
 
 fn gcd(a: i128, b: i128) -> i128 {

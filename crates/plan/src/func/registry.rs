@@ -200,8 +200,24 @@ pub(super) const LAX_MAYBE: Nature = Nature { strict: false, can_fail: true, nev
 impl Table {
     /// Adds a scalar function under its id, with its signatures (none for what only the planner writes).
     pub fn add(&mut self, id: &'static str, signatures: &'static str, nature: Nature, eval: Eval) {
+        self.add_scalar(id, signatures, nature, false, eval);
+    }
+
+    /// Adds a scalar function that gives another result each time.
+    pub fn volatile(&mut self, id: &'static str, signatures: &'static str, eval: Eval) {
+        self.add_scalar(id, signatures, PURE, true, eval);
+    }
+
+    fn add_scalar(
+        &mut self,
+        id: &'static str,
+        signatures: &'static str,
+        nature: Nature,
+        volatile: bool,
+        eval: Eval,
+    ) {
         let Nature { strict, can_fail, never_null } = nature;
-        let func = &*Box::leak(Box::new(ScalarFunc { id, strict, can_fail, never_null, eval }));
+        let func = &*Box::leak(Box::new(ScalarFunc { id, strict, can_fail, never_null, volatile, eval }));
         assert!(self.scalars.insert(id, func).is_none(), "two functions with the id {id}");
         self.sign(signatures, FunctionKind::Function, Entry::Scalar(func));
     }
@@ -265,7 +281,8 @@ impl Table {
     ) {
         let id: &'static str = Box::leak(format!("cast_{from}_{to}").into_boxed_str());
         let Nature { strict, can_fail, never_null } = nature;
-        let func = &*Box::leak(Box::new(ScalarFunc { id, strict, can_fail, never_null, eval }));
+        let func =
+            &*Box::leak(Box::new(ScalarFunc { id, strict, can_fail, never_null, volatile: false, eval }));
         assert!(self.scalars.insert(id, func).is_none(), "two casts from {from} to {to}");
         self.casts.insert((from, to), CastEntry { context, func: Some(func) });
     }

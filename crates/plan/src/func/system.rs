@@ -68,6 +68,17 @@ pub(super) fn register(t: &mut Table) {
         },
     );
 
+    t.volatile(
+        "gen_random_uuid",
+        "gen_random_uuid() -> uuid; uuid_generate_v4() -> uuid -- a new UUID",
+        |_, _, _| Ok(Datum::Uuid(uuid::Uuid::new_v4().into_bytes())),
+    );
+    t.volatile("random", "random() -> float8 -- at least 0, less than 1", |_, _, _| {
+        const BITS: u32 = f64::MANTISSA_DIGITS;
+        let random = uuid::Uuid::new_v4().as_u128() as u64 & ((1 << BITS) - 1);
+        Ok(Datum::Float64(random as f64 / (1u64 << BITS) as f64))
+    });
+
     // One user owns everything and may do everything; everything is visible.
     t.add("pg_get_userbyid", "pg_get_userbyid(oid) -> name", PURE, |_, _, _| Ok(Datum::Text("materialize")));
     // Built-in relations answer to their names, but `\d` lists what users made. Oids below 16384 are built in.

@@ -46,7 +46,8 @@ pub enum Bound {
     UnboundedFollowing,
 }
 
-/// Which rows of the partition a call sees from each row. RANGE knows only unbounded ends and the current row's peers.
+/// Which rows of the partition a call sees from each row. Ends of RANGE that are neither unbounded nor the current row's
+/// peers are values that the call's arguments hold, see [`Call::limits`]; the number in the bound says nothing then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// What the ends count.
@@ -72,6 +73,32 @@ pub struct Call {
     pub ignore_nulls: bool,
     /// What it sees.
     pub frame: Frame,
+    /// Whether the sort key of a RANGE frame with limits descends.
+    pub desc: bool,
+}
+
+impl Frame {
+    /// Which ends are limits of the sort key.
+    fn limited(&self) -> [bool; 2] {
+        let given = |b| self.units == Units::Range && matches!(b, Bound::Preceding(_) | Bound::Following(_));
+        [given(self.start), given(self.end)]
+    }
+}
+
+impl Call {
+    /// How many arguments behind its own hold the limits of a RANGE frame: the sort key, then the least or greatest
+    /// value of it for each end that is one; all of one type.
+    pub fn limits(&self) -> usize {
+        match self.frame.limited() {
+            [false, false] => 0,
+            [start, end] => 1 + usize::from(start) + usize::from(end),
+        }
+    }
+
+    /// All it takes: filter, arguments, limits.
+    fn width(&self) -> usize {
+        usize::from(self.filter) + self.args + self.limits()
+    }
 }
 
 /// The first argument of [`window`], for calls over one window with so many sort keys.
@@ -90,12 +117,13 @@ pub fn description(calls: &[Call], keys: usize) -> String {
             Units::Groups => "groups",
         };
         format!(
-            "{} {} {} {} {} {units} {} {}",
+            "{} {} {} {} {} {} {units} {} {}",
             if c.aggregate { "aggregate" } else { "window" },
             c.name,
             c.args,
             u8::from(c.filter),
             u8::from(c.ignore_nulls),
+            u8::from(c.desc),
             bound(c.frame.start),
             bound(c.frame.end)
         )
@@ -122,14 +150,14 @@ pub(crate) fn parse(text: &str) -> Option<(usize, Vec<Call>)> {
         let aggregate = w.next()? == "aggregate";
         let name = w.next()?.to_string();
         let args = w.next()?.parse().ok()?;
-        let (filter, ignore_nulls) = (w.next()? == "1", w.next()? == "1");
+        let (filter, ignore_nulls, desc) = (w.next()? == "1", w.next()? == "1", w.next()? == "1");
         let units = match w.next()? {
             "rows" => Units::Rows,
             "range" => Units::Range,
             _ => Units::Groups,
         };
         let (start, end) = (bound(w.next()?)?, bound(w.next()?)?);
-        Some(Call { name, aggregate, args, filter, ignore_nulls, frame: Frame { units, start, end } })
+        Some(Call { name, aggregate, args, filter, ignore_nulls, frame: Frame { units, start, end }, desc })
     };
     Some((keys, parts.map(call).collect::<Option<Vec<Call>>>()?))
 }
@@ -156,8 +184,44 @@ struct Partition {
 }
 
 impl Partition {
+    /// The frame of row `i` by values: from, to (exclusive). `limits` is where [`Call::limits`] begin.
+    fn range(&self, i: usize, call: &Call, limits: usize, all: &[Vec<Datum<'_>>]) -> (usize, usize) {
+        let frame = call.frame;
+        let [start, end] = frame.limited();
+        let peers = (self.starts[self.group[i]], self.starts[self.group[i] + 1]);
+        let key = |j: usize| all[j][limits];
+        let null = key(i).is_null();
+        // NULLs stand together at one end, and only their peers are near them.
+        let valued = |from: usize, to: usize| (from..to).filter(|j| !key(*j).is_null());
+        let before = |a: Datum<'_>, b: Datum<'_>| if call.desc { a > b } else { a < b };
+        let n = all.len();
+        let from = match (frame.start, start) {
+            (_, true) if null => peers.0,
+            (_, true) => {
+                let limit = all[i][limits + 1];
+                valued(0, n).find(|j| !before(key(*j), limit)).unwrap_or(n)
+            }
+            (Bound::UnboundedPreceding, _) => 0,
+            _ => peers.0,
+        };
+        let to = match (frame.end, end) {
+            (_, true) if null => peers.1,
+            (_, true) => {
+                let limit = all[i][limits + 1 + usize::from(start)];
+                valued(0, n).rev().find(|j| !before(limit, key(*j))).map_or(0, |j| j + 1)
+            }
+            (Bound::UnboundedFollowing, _) => n,
+            _ => peers.1,
+        };
+        (from, to.max(from))
+    }
+
     /// The frame of row `i`: from, to (exclusive).
-    fn frame(&self, i: usize, frame: Frame) -> (usize, usize) {
+    fn frame(&self, i: usize, call: &Call, args: usize, all: &[Vec<Datum<'_>>]) -> (usize, usize) {
+        let frame = call.frame;
+        if call.limits() > 0 {
+            return self.range(i, call, args + call.args, all);
+        }
         let n = self.group.len();
         let groups = self.starts.len() - 1;
         let at = |unit: i128| -> i128 { unit };
@@ -217,13 +281,13 @@ fn collect(rows: &[Row], ty: &ScalarType) -> Result<Row, EvalError> {
     let ScalarType::List(record) = ty else { return Err(internal()) };
     let ScalarType::Record(fields) = &**record else { return Err(internal()) };
     let width = fields.len().checked_sub(calls.len()).ok_or_else(internal)?;
-    let arguments: usize = calls.iter().map(|c| c.args + usize::from(c.filter)).sum();
+    let arguments: usize = calls.iter().map(Call::width).sum();
     if all.iter().any(|r| r.len() != 2 + arguments + keys) {
         return Err(internal());
     }
+    let key = 2 + arguments;
     let mut partition = Partition { group: vec![], starts: vec![] };
     for i in 0..all.len() {
-        let key = 2 + arguments;
         if i == 0 || all[i][key..] != all[i - 1][key..] {
             partition.starts.push(i);
         }
@@ -237,7 +301,7 @@ fn collect(rows: &[Row], ty: &ScalarType) -> Result<Row, EvalError> {
         let filter = call.filter.then_some(first);
         first += usize::from(call.filter);
         let args = first..first + call.args;
-        first = args.end;
+        first = args.end + call.limits();
         let ty = &fields[width + i].1.scalar;
         values.push(if call.aggregate {
             over_frames(call, filter, args, &all, &partition, ty)?
@@ -276,7 +340,7 @@ fn over_frames(
     let mut out: Vec<Row> = vec![];
     let mut last = None;
     for i in 0..all.len() {
-        let (from, to) = partition.frame(i, call.frame);
+        let (from, to) = partition.frame(i, call, args.start, all);
         if last == Some((from, to)) {
             out.push(out[i - 1].clone());
             continue;
@@ -357,7 +421,7 @@ fn pure(
                     }
                 }
                 "first_value" | "last_value" | "nth_value" => {
-                    let (from, to) = partition.frame(i, call.frame);
+                    let (from, to) = partition.frame(i, call, args.start, all);
                     let seen = |j: &usize| !call.ignore_nulls || !value(*j).is_null();
                     let found = match call.name.as_str() {
                         "first_value" => (from..to).find(seen),
@@ -386,8 +450,15 @@ mod tests {
     use super::*;
 
     fn run(name: &str, frame: Frame, rows: &[(i64, Option<i64>)]) -> Vec<String> {
-        let call =
-            Call { name: name.into(), aggregate: false, args: 1, filter: false, ignore_nulls: false, frame };
+        let call = Call {
+            name: name.into(),
+            aggregate: false,
+            args: 1,
+            filter: false,
+            ignore_nulls: false,
+            frame,
+            desc: false,
+        };
         let text = description(&[call], 1);
         let arena = Arena::new();
         let rows: Vec<Row> = rows

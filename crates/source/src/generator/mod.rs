@@ -6,6 +6,7 @@ mod text;
 
 use std::time::{Duration, Instant};
 
+pub use law::Dice;
 pub use segment::{SegmentEvents, Traffic};
 
 use crate::reader::{Event, Output, Reader, State};

@@ -65,7 +65,8 @@ pub(crate) fn plan(planner: &Planner<'_>, s: Explain) -> Result<Plan, SqlError> 
         Explained::Index(name) => named(&name, ItemKind::Index)?,
         Explained::Statement(statement) => match *statement {
             ast::Statement::Query(query) => {
-                let plan = planner.plan_query(&query.body, &Env::default())?;
+                let mut plan = planner.plan_query(&query.body, &Env::default())?;
+                plan.take_volatile();
                 let finishing = finishing(&plan);
                 format!("{finishing}{}", relation(planner, stage, plan.rel)?)
             }

@@ -185,7 +185,10 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
     match statement {
         Statement::Empty => Ok(Plan::Empty),
         Statement::NoOp(tag) => Ok(Plan::NoOp(tag)),
-        Statement::Query(query) => Ok(Plan::Select(planner.plan_select(&query)?)),
+        Statement::Query(query) => match variable::plan_set_config(planner, &query)? {
+            Some(plan) => Ok(plan),
+            None => Ok(Plan::Select(planner.plan_select(&query)?)),
+        },
         Statement::Insert(s) => write::plan_insert(planner, *s),
         Statement::Update(s) => write::plan_update(planner, *s),
         Statement::Delete(s) => write::plan_delete(planner, *s),

@@ -1,12 +1,12 @@
 //! `CREATE TABLE`.
 
 use repr::error::code;
-use repr::{RelationDesc, ScalarType, SqlError};
-use sqlparser::ast::{ColumnOption, Spanned};
+use repr::{ColumnType, RelationDesc, ScalarType, SqlError};
+use sqlparser::ast::{ColumnOption, Ident, Spanned};
 use sqlparser::tokenizer::Token;
 
 use super::CreateModifiers;
-use crate::ast::CreateTable;
+use crate::ast::{CreateTable, TableQuery};
 use crate::parse::{Heads, fold, quote};
 use crate::plan::{CreateItem, CreatePlan, Plan};
 use crate::planner::{Planner, full_name};
@@ -16,9 +16,22 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Cre
     let if_not_exists = p.if_not_exists();
     let name = p.object_name()?;
     let mut columns = vec![];
-    let mut query = None;
-    if p.word("as") {
-        query = Some(p.query()?);
+    let names = column_names(p)?;
+    if names.is_some() || p.is("as") || p.is("with") {
+        let options = p.with_options()?;
+        p.expect("as")?;
+        let query = p.query()?;
+        let no_data = p.word("with no data");
+        let _ = no_data || p.word("with data");
+        let query = Some(TableQuery { names: names.unwrap_or_default(), query, data: !no_data });
+        return Ok(CreateTable {
+            name,
+            columns,
+            temporary: modifiers.temporary,
+            if_not_exists,
+            options,
+            query,
+        });
     } else {
         if *p.peek() != Token::LParen {
             return Err(p.error("\"(\""));
@@ -33,15 +46,31 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Cre
         columns = cols;
     }
     let options = p.with_options()?;
-    Ok(CreateTable { name, columns, temporary: modifiers.temporary, if_not_exists, options, query })
+    Ok(CreateTable { name, columns, temporary: modifiers.temporary, if_not_exists, options, query: None })
+}
+
+/// `(name, …) AS`; nothing is taken if it is something else.
+fn column_names(p: &mut Heads<'_>) -> Result<Option<Vec<Ident>>, SqlError> {
+    let mark = p.mark();
+    if *p.peek() == Token::LParen
+        && let Ok(names) = p.parenthesized(|p| p.ident())
+        && (p.is("as") || p.is("with"))
+    {
+        let with = p.mark();
+        if p.with_options().is_ok() && p.is("as") {
+            p.back(with);
+            return Ok(Some(names));
+        }
+    }
+    p.back(mark);
+    Ok(None)
 }
 
 pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlError> {
-    planner.forbid_parameters();
     if let Some(query) = &s.query {
-        let instead = "Use CREATE MATERIALIZED VIEW, or CREATE TABLE and INSERT … SELECT.";
-        return Err(planner.unsupported(query.body.span(), "CREATE TABLE AS", instead));
+        return plan_as(planner, &s, query);
     }
+    planner.forbid_parameters();
     let name = planner.new_name(&s.name, s.temporary)?;
     for o in &s.options {
         planner.no_effect(&format!("WITH ({})", o.name));
@@ -108,6 +137,46 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
         desc: Some(RelationDesc::new(columns)),
         item: CreateItem::Table { defaults },
     })))
+}
+
+/// `CREATE TABLE … AS`.
+fn plan_as(planner: &Planner<'_>, s: &CreateTable, query: &TableQuery) -> Result<Plan, SqlError> {
+    let name = planner.new_name(&s.name, s.temporary)?;
+    for o in &s.options {
+        planner.no_effect(&format!("WITH ({})", o.name));
+    }
+    let mut rows = planner.plan_select(&query.query)?;
+    if query.names.len() > rows.desc.arity() {
+        let at = query.names[rows.desc.arity()].span;
+        return Err(planner.error(at, code::SYNTAX_ERROR, "too many column names were specified"));
+    }
+    let mut columns: Vec<(String, ColumnType)> = vec![];
+    for (i, c) in rows.desc.columns.iter().enumerate() {
+        let name = query.names.get(i).map_or_else(|| c.name.clone(), fold);
+        if columns.iter().any(|(n, _)| *n == name) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(planner.error(s.name.span(), code::DUPLICATE_COLUMN, message));
+        }
+        columns.push((name, c.ty.scalar.clone().nullable(true)));
+    }
+    let texts: Vec<String> =
+        columns.iter().map(|(n, ty)| format!("{} {}", quote(n), type_text(&ty.scalar))).collect();
+    let temporary = if s.temporary { "TEMPORARY " } else { "" };
+    let create_sql = format!("CREATE {temporary}TABLE {} ({})", full_name(&name), texts.join(", "));
+    let defaults = vec![None; columns.len()];
+    let desc = RelationDesc::new(columns);
+    rows.desc = desc.clone();
+    let create = Box::new(CreatePlan {
+        name,
+        create_sql,
+        replace: None,
+        if_not_exists: s.if_not_exists,
+        temporary: s.temporary,
+        uses: vec![],
+        desc: Some(desc),
+        item: CreateItem::Table { defaults },
+    });
+    Ok(Plan::CreateTableAs { create, rows: query.data.then(|| Box::new(rows)) })
 }
 
 /// A type as text that reads back as the same type.

@@ -18,17 +18,17 @@ pub(crate) enum Statement {
 }
 
 pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
-    if p.word("begin") || p.word("start transaction") {
-        let _ = p.word("work") || p.word("transaction");
-        modes(p)?;
-        return Ok(Statement::Begin);
-    }
     if p.word("savepoint") {
         return Ok(Statement::Savepoint(fold(&p.ident()?)));
     }
     if p.word("release") {
         p.word("savepoint");
         return Ok(Statement::Release(fold(&p.ident()?)));
+    }
+    if p.word("begin") || p.word("start transaction") {
+        let _ = p.word("work") || p.word("transaction");
+        modes(p)?;
+        return Ok(Statement::Begin);
     }
     let commit = p.word("commit") || p.word("end");
     if !commit && !p.word("rollback") {

@@ -1,8 +1,11 @@
 //! `SET`, `RESET`, `DISCARD` (from the first word).
 
-use repr::SqlError;
+use repr::{RelationDesc, ScalarType, SqlError};
+use sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, SelectItem, SetExpr};
 use sqlparser::tokenizer::Token;
 
+use crate::ast::Query;
+use crate::hirs;
 use crate::parse::{Heads, fold};
 use crate::plan::Plan;
 use crate::planner::Planner;
@@ -79,6 +82,43 @@ fn value(p: &mut Heads<'_>) -> Result<Option<String>, SqlError> {
         _ => p.string(),
     })?;
     Ok(Some(parts.join(", ")))
+}
+
+/// `SELECT set_config(name, value, is_local), …` without anything else.
+pub(crate) fn plan_set_config(planner: &Planner<'_>, query: &Query) -> Result<Option<Plan>, SqlError> {
+    let SetExpr::Select(select) = &*query.body.body else { return Ok(None) };
+    let mut settings = vec![];
+    let mut columns = vec![];
+    for item in &select.projection {
+        let (call, name) = match item {
+            SelectItem::UnnamedExpr(Expr::Function(f)) => (f, "set_config".to_string()),
+            SelectItem::ExprWithAlias { expr: Expr::Function(f), alias } => (f, fold(alias)),
+            _ => return Ok(None),
+        };
+        let parts = planner.parts(&call.name)?;
+        if !matches!(&parts[..], [f] | [_, f] if f == "set_config") {
+            return Ok(None);
+        }
+        let FunctionArguments::List(list) = &call.args else { return Ok(None) };
+        let args = list.args.iter().map(|a| match a {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e),
+            _ => None,
+        });
+        let args = args.collect::<Option<Vec<&Expr>>>().unwrap_or_default();
+        let [setting, value, local] = args[..] else { return Ok(None) };
+        let one = |e: &Expr, ty: &ScalarType| {
+            let planned = planner.plan_constant_of(e, ty, "set_config")?;
+            planner.at(e, hirs::to_scalar(planned))
+        };
+        let text = ScalarType::Text;
+        settings.push([one(setting, &text)?, one(value, &text)?, one(local, &ScalarType::Bool)?]);
+        columns.push((name, text.nullable(true)));
+    }
+    let alone = select.from.is_empty() && select.selection.is_none() && query.body.with.is_none();
+    if settings.is_empty() || !alone {
+        return Ok(None);
+    }
+    Ok(Some(Plan::SetConfig(settings, RelationDesc::new(columns))))
 }
 
 pub(crate) fn plan(_planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {

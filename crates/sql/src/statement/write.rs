@@ -2,19 +2,21 @@
 
 use std::rc::Rc;
 
+use plan::ScalarExpr;
 use plan::func::resolve::CastContext;
-use plan::hir::{HirRelationExpr, HirScalarExpr};
+use plan::hir::{HirRelationExpr, HirScalarExpr, JoinKind};
 use repr::error::code;
 use repr::{ColumnType, Datum, GlobalId, RelationDesc, ScalarType, SqlError};
 use sqlparser::ast::{
     self as sp, AssignmentTarget, Delete, Expr, FromTable, Insert, SetExpr, Spanned, Statement as Sql,
-    TableFactor, TableObject, Update,
+    TableFactor, TableObject, Update, UpdateTableFromKind,
 };
 
 use super::names::kind_name;
 use crate::ast::Statement;
 use crate::catalog::{CatalogItem, ItemKind};
 use crate::expr::{Ctx, Ex, strip};
+use crate::from::From;
 use crate::hirs;
 use crate::parse::{Heads, fold};
 use crate::plan::{Finishing, Plan, SelectPlan};
@@ -182,28 +184,33 @@ pub(crate) fn plan_insert(planner: &Planner<'_>, s: Insert) -> Result<Plan, SqlE
     }
     let width = arity + scalars.len();
     let rel = hirs::project(hirs::map(rel, scalars), places, width);
-    let returning = match &s.returning {
-        None => None,
-        Some(items) => {
-            let scope = Rc::new(table_scope(item, s.table_alias.as_ref().map(|a| &a.alias)));
-            let env = Env::default();
-            let ctx = Ctx::plain(&scope, &env, "RETURNING");
-            let mut outputs = vec![];
-            for i in items {
-                planner.plan_item(&ctx, i, &mut outputs)?;
-            }
-            let mut exprs = vec![];
-            let mut columns = vec![];
-            for (name, ex) in outputs {
-                let (e, ty) = planner.settle(ex)?;
-                exprs.push(hirs::to_scalar(e)?);
-                columns.push((name, ty));
-            }
-            Some((exprs, RelationDesc::new(columns)))
-        }
-    };
+    let returning = returning(planner, item, s.table_alias.as_ref().map(|a| &a.alias), &s.returning)?;
     let rows = Box::new(select_all(rel, desc.clone())?);
     Ok(Plan::Insert { table: item.id, rows, returning })
+}
+
+/// What comes back, over a row of the table.
+fn returning(
+    planner: &Planner<'_>,
+    item: &CatalogItem,
+    alias: Option<&sp::Ident>,
+    items: &Option<Vec<sp::SelectItem>>,
+) -> Result<Option<(Vec<ScalarExpr>, RelationDesc)>, SqlError> {
+    let Some(items) = items else { return Ok(None) };
+    let (scope, env) = (Rc::new(table_scope(item, alias)), Env::default());
+    let ctx = Ctx::plain(&scope, &env, "RETURNING");
+    let mut outputs = vec![];
+    for i in items {
+        planner.plan_item(&ctx, i, &mut outputs)?;
+    }
+    let mut exprs = vec![];
+    let mut columns = vec![];
+    for (name, ex) in outputs {
+        let (e, ty) = planner.settle(ex)?;
+        exprs.push(hirs::to_scalar(e)?);
+        columns.push((name, ty));
+    }
+    Ok(Some((exprs, RelationDesc::new(columns))))
 }
 
 /// The rows to insert, and their types.
@@ -263,48 +270,64 @@ fn insert_source(
 
 /// All of a relation's columns as they are.
 fn select_all(rel: HirRelationExpr, desc: RelationDesc) -> Result<SelectPlan, SqlError> {
-    let finishing = Finishing { project: (0..desc.arity()).collect(), ..Finishing::default() };
+    let (rel, map, project) = hirs::take_volatile(rel, desc.arity());
+    let map = crate::query::finishing_map(map)?;
+    let finishing = Finishing { map, project, ..Finishing::default() };
     Ok(SelectPlan { relation: crate::query::lower(rel)?, finishing, desc, as_of: None })
 }
 
 pub(crate) fn plan_update(planner: &Planner<'_>, s: Update) -> Result<Plan, SqlError> {
     let (name, alias) = target(planner, &s.table)?;
-    if s.from.is_some() {
-        return Err(planner.unsupported(name.span(), "UPDATE … FROM", "Use a subquery in SET and in WHERE."));
-    }
-    if s.returning.is_some() {
-        return Err(planner.unsupported(name.span(), "UPDATE … RETURNING", "Read the rows by a SELECT."));
-    }
     if s.limit.is_some() || !s.order_by.is_empty() || s.or.is_some() {
         return Err(planner.unsupported(name.span(), "this form of UPDATE", "Use UPDATE t SET … WHERE …"));
     }
     let item = table(planner, name, "update")?;
     let desc = desc_of(item);
-    let (scope, env) = (Rc::new(table_scope(item, alias)), Env::default());
-    let mut rel = planner.get(item)?;
-    if let Some(selection) = &s.selection {
-        let predicate = planner.plan_bool(&Ctx::plain(&scope, &env, "WHERE"), selection, "WHERE")?;
-        rel = hirs::filter(rel, vec![predicate]);
-    }
-    let ctx = Ctx::plain(&scope, &env, "UPDATE");
     let arity = desc.arity();
+    let env = Env::default();
+    let from = match &s.from {
+        None => None,
+        Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) => {
+            Some(planner.plan_from(from, &env)?)
+        }
+    };
+    let mut scope = table_scope(item, alias);
+    if let Some(from) = &from {
+        scope = scope.join(from.scope.clone(), arity).map_err(|e| planner.text.at(name.span(), e))?;
+    }
+    let scope = Rc::new(scope);
+    let predicate = match &s.selection {
+        Some(e) => vec![planner.plan_bool(&Ctx::plain(&scope, &env, "WHERE"), e, "WHERE")?],
+        None => vec![],
+    };
+    let ctx = Ctx::plain(&scope, &env, "UPDATE");
     let mut new: Vec<Option<HirScalarExpr>> = vec![None; arity];
     for a in &s.assignments {
-        let pairs: Vec<(&sp::ObjectName, &Expr)> = match &a.target {
-            AssignmentTarget::ColumnName(name) => vec![(name, &a.value)],
-            AssignmentTarget::Tuple(names) => match strip(&a.value) {
-                Expr::Tuple(values) if values.len() == names.len() => names.iter().zip(values).collect(),
-                _ => {
-                    let instead = "Assign the columns one by one.";
-                    return Err(planner.unsupported(
-                        a.value.span(),
-                        "this assignment to several columns",
-                        instead,
-                    ));
+        let mut pairs: Vec<(&sp::ObjectName, &Expr, Option<Ex>)> = vec![];
+        match &a.target {
+            AssignmentTarget::ColumnName(name) => pairs.push((name, &a.value, None)),
+            AssignmentTarget::Tuple(names) => {
+                let differ = || {
+                    let message = "number of columns does not match number of values";
+                    planner.error(a.value.span(), code::SYNTAX_ERROR, message)
+                };
+                match strip(&a.value) {
+                    Expr::Tuple(values) if values.len() == names.len() => {
+                        pairs.extend(names.iter().zip(values).map(|(n, v)| (n, v, None)))
+                    }
+                    Expr::Subquery(query) => {
+                        let values = planner.row_of_subquery(&ctx, query)?;
+                        if values.len() != names.len() {
+                            return Err(differ());
+                        }
+                        pairs.extend(names.iter().zip(values).map(|(n, v)| (n, &a.value, Some(v))));
+                    }
+                    value if names.len() == 1 => pairs.push((&names[0], value, None)),
+                    _ => return Err(differ()),
                 }
-            },
-        };
-        for (name, value) in pairs {
+            }
+        }
+        for (name, value, planned) in pairs {
             let i = column_of(planner, item, name)?;
             let column = &desc.columns[i];
             if new[i].is_some() {
@@ -315,7 +338,7 @@ pub(crate) fn plan_update(planner: &Planner<'_>, s: Update) -> Result<Plan, SqlE
             new[i] = Some(if is_default(value) {
                 default(planner, item, i)?
             } else {
-                let ex = planner.plan_expr(&ctx, value)?;
+                let ex = planned.map_or_else(|| planner.plan_expr(&ctx, value), Ok)?;
                 let cast = planner.coerce(ex, ty, CastContext::Assignment);
                 planner.at(value, cast.map_err(|e| assignment_error(e, &column.name, ty)))?.0
             });
@@ -333,10 +356,57 @@ pub(crate) fn plan_update(planner: &Planner<'_>, s: Update) -> Result<Plan, SqlE
         }
     }
     let width = arity + scalars.len();
-    let rel = hirs::project(hirs::map(rel, scalars), places, width);
+    let own = planner.get(item)?;
+    let rel = match from {
+        None => hirs::map(hirs::filter(own, predicate), scalars),
+        Some(from) => with_partner(own, arity, from, predicate, scalars),
+    };
+    let rel = hirs::project(rel, places, width);
+    let returning = returning(planner, item, alias, &s.returning)?;
     let both = desc.columns.iter().chain(&desc.columns).map(|c| (c.name.clone(), c.ty.clone()));
     let selection = Box::new(select_all(rel, RelationDesc::new(both))?);
-    Ok(Plan::ReadThenWrite { table: item.id, selection, update: true })
+    Ok(Plan::ReadThenWrite { table: item.id, selection, update: true, returning })
+}
+
+/// Rows of the table and what `scalars` are for one partner of each that meets the predicate; those without partners go.
+/// Both are planned over the table's columns followed by the partner's.
+fn with_partner(
+    own: HirRelationExpr,
+    arity: usize,
+    from: From,
+    mut predicate: Vec<HirScalarExpr>,
+    mut scalars: Vec<HirScalarExpr>,
+) -> HirRelationExpr {
+    // The partner is found in a lateral query, to which the table's columns are one level out.
+    for e in predicate.iter_mut().chain(&mut scalars) {
+        hirs::rewrite(e, 0, &mut |e, depth| {
+            if let HirScalarExpr::Column(c) = e
+                && c.level == depth
+            {
+                match c.column.checked_sub(arity) {
+                    Some(column) => c.column = column,
+                    None => c.level += 1,
+                }
+            }
+            false
+        });
+    }
+    let n = scalars.len();
+    let partners = hirs::map(hirs::filter(from.rel, predicate), scalars);
+    let values = hirs::project(partners, (from.arity..from.arity + n).collect(), from.arity + n);
+    let one = HirRelationExpr::TopK {
+        input: Box::new(values),
+        group_key: vec![],
+        order_key: vec![],
+        limit: Some(1),
+        offset: 0,
+    };
+    HirRelationExpr::Join {
+        left: Box::new(own),
+        right: Box::new(one),
+        on: Box::new(hirs::boolean(true)),
+        kind: JoinKind::Inner,
+    }
 }
 
 /// The one table that is named.
@@ -358,13 +428,6 @@ pub(crate) fn plan_delete(planner: &Planner<'_>, s: Delete) -> Result<Plan, SqlE
         return Err(crate::plan::unsupported("DELETE from several tables", "Name one table."));
     };
     let (name, alias) = target(planner, one)?;
-    if s.returning.is_some() {
-        return Err(planner.unsupported(
-            name.span(),
-            "DELETE … RETURNING",
-            "Read the rows by a SELECT first.",
-        ));
-    }
     if s.limit.is_some() || !s.order_by.is_empty() || !s.tables.is_empty() {
         return Err(planner.unsupported(name.span(), "this form of DELETE", "Use DELETE FROM t WHERE …"));
     }
@@ -393,5 +456,6 @@ pub(crate) fn plan_delete(planner: &Planner<'_>, s: Delete) -> Result<Plan, SqlE
         }
     }
     let selection = Box::new(select_all(rel, desc.clone())?);
-    Ok(Plan::ReadThenWrite { table: item.id, selection, update: false })
+    let returning = returning(planner, item, alias, &s.returning)?;
+    Ok(Plan::ReadThenWrite { table: item.id, selection, update: false, returning })
 }
