@@ -10,10 +10,12 @@
 //! | `guide` | the guide's way: Kafka bytes, jsonb, views; both syntaxes; bad records |
 //! | `house` | the rules of the repository itself |
 //! | `kafka` | a real Apache Kafka over SASL_SSL |
+//! | `oracle` | random expressions and queries beside Postgres 15 |
 //! | `protocol` | the Postgres protocol, its misuse, clients |
 //! | `queries` | scripts of queries with their rows, and views of them that follow changes |
 //! | `segment` | Segment's Tracking API: answers, limits, its own libraries and others' |
 //! | `sessions` | transactions, time and notices as one session sees them |
+//! | `slt` | sqllogictest files by topic, at once and as views made before the data |
 //! | `w1` | the six views of the speed workload against a plain computation |
 //! | `webhook` | what is posted: bodies, headers, checks, limits, kill −9 |
 
@@ -26,9 +28,11 @@ mod errors;
 mod guide;
 mod house;
 mod kafka;
+mod oracle;
 mod protocol;
 mod queries;
 mod segment;
 mod sessions;
+mod slt;
 mod w1;
 mod webhook;
