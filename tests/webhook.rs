@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::{Http, Server, rows};
+use crate::support::{Http, Server, create_topic, rows};
 
 fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
@@ -219,4 +219,57 @@ fn what_was_answered_survives_kills() {
     assert!(lost.is_empty(), "of {} answered, lost {lost:?}", answered.len());
     let offsets = server.rows("SELECT \"offset\" FROM posted_progress");
     assert_eq!(offsets, [(there.len() as u64 * BATCH).to_string()]);
+}
+
+/// The guide's path without any cloud: a webhook writes into a topic, the topic is a source, the source has a view.
+#[test]
+fn the_topics_own_webhook_writes_into_kafka() {
+    let server = Server::start(&["--ephemeral", "--kafka-listen", "127.0.0.1:0"]);
+    let brokers = server.kafka.clone().expect("the embedded Kafka");
+    create_topic(&brokers, "segment", 1);
+    let (status, body) = server.post("/webhook?topic=segment", "", b"x");
+    assert_eq!(
+        (status, &body[..]),
+        (404, r#"{"error":"there is no Kafka connection: see CREATE CONNECTION","status":404}"#)
+    );
+    server.rows(&format!(
+        "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);
+         CREATE SOURCE segment_events FROM KAFKA CONNECTION k (TOPIC 'segment')
+           FORMAT BYTES INCLUDE OFFSET, HEADERS;
+         CREATE MATERIALIZED VIEW segment_events_json AS
+           SELECT convert_from(data, 'utf8')::jsonb AS data, \"offset\",
+                  header_text(headers, 'x-signature') AS signature FROM segment_events"
+    ));
+    let headers = "X-Signature: abc\r\nContent-Type: application/json\r\nUser-Agent: Segment.io/1.0\r\n";
+    for i in 0..3 {
+        let path = if i == 2 { "/webhook?topic=segment&connection=k" } else { "/webhook?topic=segment" };
+        let (status, body) = server.post(path, headers, format!("{{\"userId\":\"u{i}\"}}").as_bytes());
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(status, 200, "{body}");
+        assert_eq!(
+            (&body["topic"], &body["partition"], &body["offset"]),
+            (&"segment".into(), &0.into(), &i.into())
+        );
+        assert!(body["timestamp"].as_i64().is_some_and(|t| t > 1_600_000_000_000), "{body}");
+    }
+    server.wait_for(
+        "SELECT data->>'userId', \"offset\", signature FROM segment_events_json ORDER BY 2",
+        &["u0|0|abc", "u1|1|abc", "u2|2|abc"],
+    );
+    let status = |path: &str, headers: &str| server.post(path, headers, b"x").0;
+    assert_eq!(status("/webhook", ""), 400);
+    assert_eq!(status("/webhook?topic=bad/name", ""), 404);
+    assert_eq!(status("/webhook?topic=segment&connection=other", ""), 404);
+    assert_eq!(status("/webhook?topic=segment", "Origin: http://evil.example\r\n"), 403);
+    assert_eq!(status("/webhook?topic=segment", "Sec-Fetch-Site: cross-site\r\n"), 403);
+    // A connection with a user takes only what that user sends.
+    server.rows(&format!(
+        "CREATE SECRET p AS 'pw';
+         CREATE CONNECTION s TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL 'SASL_PLAINTEXT', SASL MECHANISMS 'PLAIN',
+           SASL USERNAME 'u', SASL PASSWORD SECRET p) WITH (VALIDATE = false)"
+    ));
+    assert_eq!(status("/webhook?topic=segment", ""), 400);
+    assert_eq!(status("/webhook?topic=segment&connection=s", ""), 401);
+    assert_eq!(status("/webhook?topic=segment&connection=s&user=u&pass=no", ""), 401);
+    assert_eq!(server.rows("SELECT count(*) FROM segment_events"), ["3"]);
 }

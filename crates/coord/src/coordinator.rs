@@ -99,6 +99,8 @@ pub(crate) struct Shared {
     pub table_locks: std::sync::Mutex<HashMap<GlobalId, Arc<tokio::sync::Mutex<()>>>>,
     /// Sources that are pushed to.
     pub push: crate::push::Push,
+    /// Ways into Kafka.
+    pub producers: crate::produce::Producers,
 }
 
 /// The way to the loop; cheap to clone.
@@ -163,6 +165,7 @@ impl Coordinator {
             offline: config.offline,
             table_locks: Default::default(),
             push: Default::default(),
+            producers: Default::default(),
         });
         let handle = Handle { commands: commands.clone(), shared: shared.clone() };
         let (ready, started) = std::sync::mpsc::channel();

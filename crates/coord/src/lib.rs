@@ -24,6 +24,7 @@ pub mod introspection;
 mod journal;
 pub mod oracle;
 pub mod planner;
+pub mod produce;
 pub mod push;
 pub mod read;
 pub mod rows;

@@ -1,1 +1,7 @@
-//! View changes to the outside world.
+//! To the outside world.
+//!
+//! | module | is the only home of |
+//! |---|---|
+//! | [`kafka`] | librdkafka's producer |
+
+pub mod kafka;

@@ -9,6 +9,7 @@
 //! | `POST /api/webhook/<database>/<schema>/<source>` | stores what is posted; 200 once it is durable |
 //! | `POST /v1/track`, `identify`, … `batch`; `t`, `i`, … `b` | Segment's Tracking API, for sources `FROM SEGMENT` |
 //! | `GET /v1/projects/<write key>/settings` | what the browser's library asks for first |
+//! | `POST`, `GET /webhook?topic=T` | writes the body into a topic of a Kafka connection; 200 once all replicas have it |
 //!
 //! What is posted to sources may come from anywhere, that is what they are for; a source's CHECK says what it takes. No
 //! web page can reach `/api/sql`: it takes only `application/json` (which a page may not send across origins without
@@ -17,6 +18,7 @@
 mod body;
 mod segment;
 mod sql_api;
+mod topic;
 mod webhook;
 
 use std::net::SocketAddr;
@@ -26,6 +28,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{get, post};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use coord::Handle;
 use tokio::net::TcpListener;
 
@@ -58,7 +62,8 @@ impl HttpServer {
             .route("/metrics", get(metrics))
             .route("/api/sql", post(sql_api::sql))
             .merge(webhook::routes(intake.clone()))
-            .merge(segment::routes(intake))
+            .merge(segment::routes(intake.clone()))
+            .merge(topic::routes(intake))
             .with_state(self.handle);
         if let Err(e) = axum::serve(self.listener, router).await {
             tracing::error!(error = %e, "the HTTP server ended");
@@ -85,6 +90,18 @@ async fn metrics(State(handle): State<Handle>) -> String {
         text.push_str(&format!("{name} {value}\n"));
     }
     text
+}
+
+/// User and password of Basic authentication.
+pub(crate) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = pair.split_once(':').unwrap_or((&pair, ""));
+    Some((user.to_string(), password.to_string()))
 }
 
 /// Whether the request may come from a program on this machine, and not from a web page.

@@ -18,8 +18,6 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use coord::Handle;
 use coord::push::Refusal;
 use serde_json::json;
@@ -64,8 +62,12 @@ async fn take(
             std::str::from_utf8(&body).map_err(|e| Refusal::new(400, format!("the body is not UTF-8: {e}")));
         let read = |text| Calls::read(call, text).ok().and_then(|b| b.write_key());
         let in_body = || text.as_ref().ok().and_then(|t| read(t));
-        let key =
-            basic(&map).or_else(|| header_text(&map, "x-write-key")).or(query.write_key).or_else(in_body);
+        let key = super::basic(&map)
+            .map(|(key, _)| key)
+            .filter(|key| !key.is_empty())
+            .or_else(|| header_text(&map, "x-write-key"))
+            .or(query.write_key)
+            .or_else(in_body);
         let call_of = handle.segment(key.as_deref())?;
         let fault = call_of.fault();
         if !fault.delay.is_zero() {
@@ -87,18 +89,6 @@ async fn take(
         }
         Err(refusal) => refused(&refusal, None),
     }
-}
-
-/// The user of Basic authentication: the write key.
-fn basic(map: &HeaderMap) -> Option<String> {
-    let value = header_text(map, "authorization")?;
-    let (scheme, encoded) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let key = pair.split(':').next().unwrap_or_default();
-    (!key.is_empty()).then(|| key.to_string())
 }
 
 fn header_text(map: &HeaderMap, name: &str) -> Option<String> {

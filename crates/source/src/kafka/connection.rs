@@ -36,7 +36,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A cluster's addresses, and who we are there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KafkaConnection {
     /// `host:port`, several with commas between.
     pub brokers: String,

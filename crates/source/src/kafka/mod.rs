@@ -39,7 +39,7 @@ pub struct KafkaSource {
 }
 
 /// Whether Kafka allows the name. (librdkafka's binding would panic on some that it does not.)
-fn valid_topic(name: &str) -> bool {
+pub fn valid_topic(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     (1..=249).contains(&name.len()) && name.chars().all(valid) && name != "." && name != ".."
 }
