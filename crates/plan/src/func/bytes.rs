@@ -187,6 +187,9 @@ pub(super) fn register(t: &mut Table) {
         let crc = bytes(&a[0]).iter().fold(!0u32, |c, b| table[usize::from(c as u8 ^ b)] ^ (c >> 8));
         Ok(Datum::UInt32(!crc))
     });
+    t.add("seahash", "seahash(text) -> uint8; seahash(bytea) -> uint8", PURE, |a, _, _| {
+        Ok(Datum::UInt64(seahash::hash(bytes(&a[0]))))
+    });
     t.add(
         "kafka_murmur2",
         "kafka_murmur2(text) -> int4; kafka_murmur2(bytea) -> int4 -- the hash of Kafka's default partitioner",
@@ -508,6 +511,7 @@ mod tests {
         );
         assert_eq!(run("sha224", &["\\x616263::bytea"])[..10], *"\\x23097d22");
         assert_eq!(run("crc32", &["123456789"]), "3421780262");
+        assert_eq!(run("seahash", &["to be or not to be"]), "1988685042348123509");
         assert_eq!(murmur2(b"21"), -973_932_308);
         assert_eq!(murmur2(b"foobar"), -790_332_482);
         assert_eq!(murmur2(b"a-little-bit-long-string"), -985_981_536);

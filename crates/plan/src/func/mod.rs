@@ -39,6 +39,7 @@ mod pattern;
 mod registry;
 pub mod resolve;
 pub mod rows_from;
+mod schema;
 mod system;
 mod table;
 mod text;

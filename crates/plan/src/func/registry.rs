@@ -136,6 +136,7 @@ pub(super) fn table() -> &'static Table {
         super::time::register(&mut t);
         super::jsonb::register(&mut t);
         super::jsonpath::register(&mut t);
+        super::schema::register(&mut t);
         super::array::register(&mut t);
         super::cast::register(&mut t);
         super::aggregate::register(&mut t);

@@ -116,6 +116,20 @@ pub(super) fn register(t: &mut Table) {
         Ok(Datum::Text(m.text(&out)))
     });
     t.add(
+        "snake_case",
+        "snake_case(text) -> text -- the name as a column or table of Segment's warehouses has it",
+        PURE,
+        |a, _, m| Ok(Datum::Text(m.text(&words(a[0].text()).join("_")))),
+    );
+    t.add("title_case", "title_case(text) -> text -- the name as an event has it", PURE, |a, _, m| {
+        let title = |word: &String| {
+            let mut chars = word.chars();
+            chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect::<String>()
+        };
+        let all: Vec<String> = words(a[0].text()).iter().map(title).collect();
+        Ok(Datum::Text(m.text(&all.join(" "))))
+    });
+    t.add(
         "length",
         "length(text) -> int4; char_length(text) -> int4; character_length(text) -> int4 -- characters",
         PURE,
@@ -782,6 +796,30 @@ fn csv_lines(text: &str) -> Vec<&str> {
     lines
 }
 
+/// The words of a name in lower case, however it joins them: `Order Completed`, `orderCompleted`, `HTTP-Request`.
+fn words(name: &str) -> Vec<String> {
+    let chars: Vec<char> = name.chars().collect();
+    let (mut words, mut word) = (vec![], String::new());
+    for (i, c) in chars.iter().enumerate() {
+        let before = i.checked_sub(1).map(|i| chars[i]);
+        let after = chars.get(i + 1);
+        // A capital begins a word behind a small letter, and before one: orderCompleted, HTTPRequest.
+        let begins = c.is_uppercase()
+            && (before.is_some_and(|b| b.is_lowercase() || b.is_numeric())
+                || before.is_some_and(char::is_uppercase) && after.is_some_and(|a| a.is_lowercase()));
+        if (begins || !c.is_alphanumeric()) && !word.is_empty() {
+            words.push(std::mem::take(&mut word));
+        }
+        if c.is_alphanumeric() {
+            word.extend(c.to_lowercase());
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -851,6 +889,23 @@ mod tests {
         assert_eq!(run("concat_ws", &[",", "a", "NULL::int4", "b"]), "a,b");
         assert_eq!(run("||", &["a", "t::bool"]), "atrue");
         assert_eq!(run("||", &["a", "1.50::numeric"]), "a1.5");
+    }
+
+    #[test]
+    fn names_of_events_become_names_of_tables_and_back() {
+        for (name, snake, title) in [
+            ("Order Completed", "order_completed", "Order Completed"),
+            ("orderCompleted", "order_completed", "Order Completed"),
+            ("HTTPRequest2xx", "http_request2xx", "Http Request2xx"),
+            ("  --product_viewed!", "product_viewed", "Product Viewed"),
+            ("ÄpfelGekauft", "äpfel_gekauft", "Äpfel Gekauft"),
+            ("", "", ""),
+        ] {
+            assert_eq!(
+                (run("snake_case", &[name]), run("title_case", &[name])),
+                (snake.into(), title.into())
+            );
+        }
     }
 
     #[test]
