@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::{Server, events, have, produce, repository, text};
 
 /// One broker in a folder; stopped when dropped.
-struct Kafka {
+pub struct Kafka {
     dir: PathBuf,
     env: BTreeMap<String, String>,
 }
@@ -23,10 +23,11 @@ fn kafka_up(arguments: &[&str]) -> String {
 }
 
 impl Kafka {
-    fn start(dir: &Path) -> Kafka {
+    /// Starts one on these ports, or else on the usual ones.
+    pub fn start(dir: &Path, ports: &[&str]) -> Kafka {
         kafka_up(&["fetch"]);
         let dir = dir.join("kafka");
-        let printed = kafka_up(&["start", &dir.display().to_string()]);
+        let printed = kafka_up(&[&["start", &dir.display().to_string()], ports].concat());
         let pair = |line: &str| {
             let (name, value) = line.split_once('=')?;
             Some((name.to_string(), value.trim_matches('\'').to_string()))
@@ -34,7 +35,8 @@ impl Kafka {
         Kafka { dir, env: printed.lines().filter_map(pair).collect() }
     }
 
-    fn get(&self, names: &[&str]) -> &str {
+    /// What it printed under one of these names.
+    pub fn get(&self, names: &[&str]) -> &str {
         let found = names.iter().find_map(|n| self.env.get(*n));
         found.unwrap_or_else(|| panic!("kafka-up prints one of {names:?}: {:?}", self.env))
     }
@@ -52,7 +54,7 @@ fn the_guide_over_sasl_ssl() {
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");
-    let kafka = Kafka::start(dir.path());
+    let kafka = Kafka::start(dir.path(), &[]);
     let plain = kafka.get(&["KAFKA_PLAINTEXT", "KAFKA_UP_PLAINTEXT", "PLAINTEXT"]).to_string();
     let secure = kafka.get(&["KAFKA_SASL_SSL", "KAFKA_UP_SASL_SSL", "SASL_SSL"]).to_string();
     let ca = kafka.get(&["KAFKA_CA", "KAFKA_UP_CA", "CA"]).to_string();

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `catalog` | what clients find in the system catalog |
 //! | `cli` | the command line: flags, output, exit codes |
+//! | `clients` | Kafka clients against the embedded broker and against Apache Kafka |
 //! | `durability` | what survives kill −9, and restarts |
 //! | `errors` | errors as data: ON ERROR, the errors relations |
 //! | `guide` | the guide's way: Kafka bytes, jsonb, views; both syntaxes; bad records |
@@ -23,6 +24,7 @@ mod support;
 
 mod catalog;
 mod cli;
+mod clients;
 mod durability;
 mod errors;
 mod guide;

@@ -14,6 +14,7 @@ need cc build-essential
 need pkg-config pkg-config
 need openssl openssl
 need psql postgresql-client
+need kcat kcat
 need java default-jdk-headless
 need mvn maven
 need node nodejs
@@ -26,14 +27,14 @@ if [ ${#packages[@]} -gt 0 ]; then
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}" >/dev/null
 fi
-python3 -c 'import psycopg' 2>/dev/null ||
-  python3 -m pip install --quiet --break-system-packages 'psycopg[binary]' 2>/dev/null ||
-  python3 -m pip install --quiet 'psycopg[binary]'
-# Segment's and RudderStack's libraries, to send with.
-python3 -c 'import segment.analytics, rudderstack.analytics' 2>/dev/null ||
-  python3 -m pip install --quiet --break-system-packages segment-analytics-python==2.4.0 rudder-sdk-python==2.1.9 2>/dev/null ||
-  python3 -m pip install --quiet segment-analytics-python==2.4.0 rudder-sdk-python==2.1.9
-[ -d tests/clients/node_modules/@segment/actions-core ] || (cd tests/clients && npm ci --no-audit --no-fund --silent)
+for module in psycopg:psycopg[binary] confluent_kafka:confluent-kafka kafka:kafka-python \
+  segment.analytics:segment-analytics-python==2.4.0 rudderstack.analytics:rudder-sdk-python==2.1.9; do
+  python3 -c "import ${module%%:*}" 2>/dev/null ||
+    python3 -m pip install --quiet --break-system-packages "${module#*:}" 2>/dev/null ||
+    python3 -m pip install --quiet "${module#*:}"
+done
+[ tests/clients/node_modules/.package-lock.json -nt tests/clients/package-lock.json ] ||
+  (cd tests/clients && npm ci --no-audit --no-fund --silent)
 # Segment's own Webhooks destination; one of its dependencies cannot be installed, and is not needed for that.
 [ -d tests/clients/node_modules/@segment/action-destinations ] || (
   cd tests/clients/node_modules/@segment

@@ -203,8 +203,8 @@ pub static APIS: &[Api] = &[
         flexible: 3,
         fields: &[from(3, Text), from(3, Text)],
     },
-    // Version 0 would be followed by bytes without frames.
-    Api { key: ApiKey::SaslHandshake, announced: (1, 1), first: 1, flexible: i16::MAX, fields: &[all(Text)] },
+    // Version 0 would be followed by bytes without frames; it is announced because librdkafka 2.0 looks for it, and sends 1.
+    Api { key: ApiKey::SaslHandshake, announced: (0, 1), first: 1, flexible: i16::MAX, fields: &[all(Text)] },
     Api { key: ApiKey::SaslAuthenticate, announced: (0, 2), first: 0, flexible: 2, fields: &[all(Blob)] },
     Api {
         key: ApiKey::CreateTopics,
