@@ -15,14 +15,18 @@ pub struct Postgres {
     port: u16,
 }
 
-/// Where `initdb` and its kin are: on Debian not on the path.
+/// Where `initdb` and its kin of Postgres 15 are: on Debian not on the path. Other versions answer differently here and there.
 fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     for version in std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
         folders.push(version.path().join("bin"));
     }
-    folders.into_iter().find(|f| f.join("initdb").is_file() && f.join("pg_ctl").is_file())
+    let is_15 = |folder: &PathBuf| {
+        let version = Command::new(folder.join("initdb")).arg("--version").output();
+        version.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(" 15."))
+    };
+    folders.into_iter().find(|f| f.join("initdb").is_file() && f.join("pg_ctl").is_file() && is_15(f))
 }
 
 impl Postgres {
@@ -30,8 +34,8 @@ impl Postgres {
     pub fn start() -> Option<Postgres> {
         let Some(bin) = find() else {
             let why = "the answers are compared with its";
-            assert!(std::env::var_os("DELTAMILL_REQUIRE").is_none(), "Postgres is required: {why}");
-            eprintln!("skipped, Postgres is not installed: {why}");
+            assert!(std::env::var_os("DELTAMILL_REQUIRE").is_none(), "Postgres 15 is required: {why}");
+            eprintln!("skipped, Postgres 15 is not installed: {why}");
             return None;
         };
         let folder = tempfile::tempdir().expect("a folder");
