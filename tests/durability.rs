@@ -141,6 +141,7 @@ fn a_full_disk_stops_intake_and_nothing_else() {
     let mut server = Server::start(&["--data-dir", &data, "--workers", "2"]);
     server.rows(&format!(
         "CREATE TABLE t (a int);
+         CREATE SOURCE hook FROM WEBHOOK BODY FORMAT TEXT;
          CREATE SOURCE s FROM FILE '{}' FORMAT BYTES;
          CREATE MATERIALIZED VIEW types AS
            SELECT (convert_from(data, 'utf8')::jsonb) ->> 'type' AS type, count(*) AS n FROM s GROUP BY 1;",
@@ -156,6 +157,8 @@ fn a_full_disk_stops_intake_and_nothing_else() {
     assert_eq!(both, [format!("{stored}|{stored}")]);
     assert!(server.error("INSERT INTO t VALUES (1)").starts_with("53100 no space left"));
     assert!(server.error("CREATE TABLE u (a int)").starts_with("53100 no space left"));
+    let hook = "/api/webhook/materialize/public/hook";
+    assert_eq!(server.post(hook, "", b"1").0, 507);
     // A crash now loses nothing, and the disk is still full.
     server.crash_and_restart();
     server.wait_for(state, &["stalled|t"]);
@@ -164,6 +167,8 @@ fn a_full_disk_stops_intake_and_nothing_else() {
     server.wait_for("SELECT count(*), count(DISTINCT data) FROM s", &["60000|60000"]);
     server.wait_for("SELECT sum(n) FROM types", &["60000"]);
     server.rows("INSERT INTO t VALUES (1)");
+    assert_eq!(server.post(hook, "", b"2").0, 200);
     server.crash_and_restart();
     server.wait_for("SELECT sum(n), (SELECT count(*) FROM t) FROM types", &["60000|1"]);
+    assert_eq!(server.rows("SELECT body FROM hook"), ["2"]);
 }

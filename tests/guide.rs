@@ -241,3 +241,58 @@ fn a_kafka_listener_for_other_machines_must_ask_who_comes() {
         assert!(matches!(out.status.code(), Some(2 | 3)), "{:?}", out.status);
     }
 }
+
+/// Produces records with keys, in order; none is NULL.
+fn produce_keyed(brokers: &str, topic: &str, records: &[(Option<&str>, Option<&str>)]) {
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let mut config = rdkafka::ClientConfig::new();
+    let producer: BaseProducer = config.set("bootstrap.servers", brokers).create().expect("a producer");
+    for (key, value) in records {
+        let mut record = BaseRecord::<str, str>::to(topic).partition(0);
+        (record.key, record.payload) = (*key, *value);
+        assert!(producer.send(record).is_ok());
+    }
+    producer.flush(crate::support::PATIENCE).expect("the broker takes the messages");
+}
+
+#[test]
+fn upserts_keep_the_newest_record_of_each_key() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let broker = Server::start(&["--ephemeral", "--kafka-listen", "127.0.0.1:0"]);
+    let brokers = broker.kafka.clone().expect("the embedded Kafka");
+    let mut server = Server::start(&["--data-dir", &dir.path().display().to_string(), "--workers", "2"]);
+    create_topic(&brokers, "users", 1);
+    let (ada, bob) = (Some("ada"), Some("bob"));
+    produce_keyed(
+        &brokers,
+        "users",
+        &[(ada, Some("{\"n\":1}")), (bob, Some("{\"n\":2}")), (ada, Some("{\"n\":3}")), (bob, None)],
+    );
+    server.rows(&format!(
+        "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);
+         CREATE SOURCE users FROM KAFKA CONNECTION k (TOPIC 'users')
+           KEY FORMAT TEXT VALUE FORMAT JSON INCLUDE KEY AS name, OFFSET ENVELOPE UPSERT;
+         CREATE MATERIALIZED VIEW total AS SELECT count(*) AS users, sum((data ->> 'n')::int) AS n FROM users"
+    ));
+    server.wait_for("SELECT name, data, \"offset\" FROM users", &["ada|{\"n\":3}|2"]);
+    server.wait_for("SELECT * FROM total", &["1|3"]);
+    server.crash_and_restart();
+    server.wait_for("SELECT * FROM total", &["1|3"]);
+    produce_keyed(&brokers, "users", &[(bob, Some("{\"n\":10}")), (ada, Some("{"))]);
+    server.wait_for("SELECT sqlstate FROM users_errors", &["22P02"]);
+    assert!(server.error("SELECT * FROM total").starts_with("22P02"));
+    // A newer record heals it; one without a key is an error until a newer one takes it back.
+    produce_keyed(&brokers, "users", &[(ada, Some("{\"n\":4}")), (None, Some("{}"))]);
+    server.wait_for(
+        "SELECT sqlstate, reason FROM users_errors",
+        &["22004|record with NULL key in UPSERT source"],
+    );
+    produce_keyed(&brokers, "users", &[(None, None)]);
+    server.wait_for("SELECT * FROM total", &["2|14"]);
+    server.wait_for("SELECT name, data FROM users ORDER BY 1", &["ada|{\"n\":4}", "bob|{\"n\":10}"]);
+    server.rows("DROP SOURCE users CASCADE");
+    assert!(server.error("SELECT * FROM users").starts_with("42P01"));
+    let bare =
+        server.error("CREATE SOURCE x FROM KAFKA CONNECTION k (TOPIC 'users') FORMAT JSON ENVELOPE UPSERT");
+    assert!(bare.starts_with("42601 ENVELOPE UPSERT requires specifying KEY FORMAT"), "{bare}");
+}

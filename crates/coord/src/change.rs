@@ -121,7 +121,8 @@ impl CatalogState {
                 let raw = GlobalId::User(raw);
                 let mut definition = source.definition.clone();
                 definition.replace_id(RAW_SELF, raw);
-                item.definition = Some(definition);
+                // What is stored is read as it is.
+                item.definition = Some(definition).filter(|_| source.stored.is_none());
                 self.sources.insert(
                     id,
                     SourceItem {

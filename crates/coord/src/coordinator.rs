@@ -682,6 +682,7 @@ impl State {
             }
             Some(Then::Nothing) | None => {}
         }
+        self.shared.push.set_disk_full(self.journal.full().is_some());
         // Sources say why they read no further.
         let now = self.clock.now();
         for status in self.statuses.values_mut() {

@@ -6,7 +6,7 @@ use dataflow::Output;
 use plan::RelationExpr;
 use repr::{ColumnType, GlobalId, RelationDesc, ScalarType, SqlError};
 use sql::ItemKind;
-use sql::plan::{CreateItem, CreatePlan, SecretValue, SourceFrom};
+use sql::plan::{CreateItem, CreatePlan, RAW_SELF, SecretValue, SourceFrom};
 use storage::ShardId;
 
 use crate::catalog::{self, Record, SessionCatalog};
@@ -84,9 +84,14 @@ impl State {
                     self.persist_secret(id, &value);
                 }
             }
-            CreateItem::Source(_) => {
+            CreateItem::Source(source) => {
                 let raw = self.catalog.sources[&id].raw;
                 self.add_collection(raw, source::raw_desc().types(), true, Some((2, 3)));
+                if let Some(mut relation) = source.stored {
+                    relation.replace_ids(&|id| if id == RAW_SELF { raw } else { id });
+                    let types = plan.desc.as_ref().map(RelationDesc::types).unwrap_or_default();
+                    self.start_view(id, &name, relation, types, &mut record, recovered);
+                }
                 if recovered.is_none() {
                     self.start_reader(id, record.start_offsets.clone());
                 }
@@ -97,39 +102,7 @@ impl State {
             }
             CreateItem::MaterializedView { relation, .. } => {
                 let types = plan.desc.as_ref().map(RelationDesc::types).unwrap_or_default();
-                let fingerprint = fingerprint(&relation);
-                let stateless = is_stateless(&relation);
-                let append_only = relation.monotonic(&|id| self.is_append_only(id));
-                self.dataflows.send(dataflow::Command::CreateCollection {
-                    id,
-                    typ: types,
-                    append_only,
-                    origin: None,
-                });
-                let same = record.fingerprint.as_ref() == Some(&fingerprint);
-                let resume_after =
-                    recovered.filter(|_| stateless && same).map(|upper| upper.saturating_sub(1));
-                let reconcile = recovered.is_some() && resume_after.is_none();
-                self.objects.insert(
-                    id,
-                    Object {
-                        kind: ObjectKind::View { arranged: !stateless },
-                        frontier: 0,
-                        caught_up: false,
-                        stored_upper: recovered.unwrap_or(0),
-                        since: as_of,
-                        hydration: vec![],
-                    },
-                );
-                let output = Output::Materialized { arrange: !stateless, reconcile };
-                self.install_from(id, &name, relation, as_of, None, output, resume_after);
-                if !same {
-                    record.fingerprint = Some(fingerprint);
-                    self.catalog.records.insert(id, record.clone());
-                    if recovered.is_some() {
-                        self.persist(&record);
-                    }
-                }
+                self.start_view(id, &name, relation, types, &mut record, recovered);
             }
             CreateItem::Index { on, key, relation } => {
                 let kind = ObjectKind::Index { on, key: key.clone() };
@@ -148,6 +121,46 @@ impl State {
             }
         }
         Ok(record)
+    }
+
+    /// Starts what computes stored rows: of a materialized view, or of a source that keeps its rows.
+    fn start_view(
+        &mut self,
+        id: GlobalId,
+        name: &str,
+        relation: RelationExpr,
+        typ: Vec<ColumnType>,
+        record: &mut Record,
+        recovered: Option<u64>,
+    ) {
+        let as_of = self.last_tick;
+        let fingerprint = fingerprint(&relation);
+        let stateless = is_stateless(&relation);
+        let append_only = relation.monotonic(&|id| self.is_append_only(id));
+        self.dataflows.send(dataflow::Command::CreateCollection { id, typ, append_only, origin: None });
+        let same = record.fingerprint.as_ref() == Some(&fingerprint);
+        let resume_after = recovered.filter(|_| stateless && same).map(|upper| upper.saturating_sub(1));
+        let reconcile = recovered.is_some() && resume_after.is_none();
+        self.objects.insert(
+            id,
+            Object {
+                kind: ObjectKind::View { arranged: !stateless },
+                frontier: 0,
+                caught_up: false,
+                stored_upper: recovered.unwrap_or(0),
+                since: as_of,
+                hydration: vec![],
+            },
+        );
+        let output = Output::Materialized { arrange: !stateless, reconcile };
+        self.install_from(id, name, relation, as_of, None, output, resume_after);
+        if !same {
+            record.fingerprint = Some(fingerprint);
+            self.catalog.records.insert(id, record.clone());
+            if recovered.is_some() {
+                self.persist(record);
+            }
+        }
     }
 
     /// Whether the collection only grows.
@@ -178,22 +191,27 @@ impl State {
                 self.shared.push.close(id);
                 self.statuses.remove(&id);
                 self.pending.drop_progress.push(number);
+                if self.objects.contains_key(&id) {
+                    self.stop_view(id);
+                }
                 if let Some(source) = source {
                     self.drop_collection(source.raw);
                 }
             }
             ItemKind::Table => self.drop_collection(id),
-            ItemKind::MaterializedView => {
-                self.objects.remove(&id);
-                self.drop_dataflow(id);
-                self.drop_collection(id);
-            }
+            ItemKind::MaterializedView => self.stop_view(id),
             ItemKind::Index => {
                 self.objects.remove(&id);
                 self.drop_dataflow(id);
             }
             ItemKind::View | ItemKind::Connection | ItemKind::Sink | ItemKind::Type => {}
         }
+    }
+
+    fn stop_view(&mut self, id: GlobalId) {
+        self.objects.remove(&id);
+        self.drop_dataflow(id);
+        self.drop_collection(id);
     }
 
     fn drop_collection(&mut self, id: GlobalId) {

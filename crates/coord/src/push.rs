@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Push {
     address: OnceLock<SocketAddr>,
     /// Calls to the Tracking API so far: which of them are to fail.
     calls: AtomicU64,
+    /// Nothing can be stored: the disk is full.
+    disk_full: AtomicBool,
 }
 
 /// How many refused requests are remembered.
@@ -77,12 +79,21 @@ impl Refusal {
         Refusal { status, reason: message.clone(), message }
     }
 
+    fn disk_full() -> Refusal {
+        Refusal::new(507, "no space is left on the server's disk; try again later")
+    }
+
     fn shutting_down() -> Refusal {
         Refusal::new(503, "the source is not running, or stops at this moment; try again")
     }
 }
 
 impl Push {
+    /// Says whether anything can be stored.
+    pub(crate) fn set_disk_full(&self, full: bool) {
+        self.disk_full.store(full, Ordering::Relaxed);
+    }
+
     /// The way to a source that starts: what its reader reads.
     pub(crate) fn open(&self, id: GlobalId) -> source::PushSource {
         let (sender, source) = source::push_channel();
@@ -174,6 +185,9 @@ impl Handle {
     ) -> Result<(), Refusal> {
         if records.is_empty() {
             return Ok(());
+        }
+        if self.shared.push.disk_full.load(Ordering::Relaxed) {
+            return Err(Refusal::disk_full());
         }
         let (done, stored) = oneshot::channel();
         let durable = Durable::new(move || done.send(()).unwrap_or_default());

@@ -73,6 +73,7 @@ pub mod code {
     pub const DUPLICATE_PREPARED_STATEMENT: SqlState = SqlState::new("42P05");
     pub const INVALID_SQL_STATEMENT_NAME: SqlState = SqlState::new("26000");
     pub const DISK_FULL: SqlState = SqlState::new("53100");
+    pub const NULL_VALUE_NOT_ALLOWED: SqlState = SqlState::new("22004");
     pub const TOO_MANY_CONNECTIONS: SqlState = SqlState::new("53300");
     pub const CONFIGURATION_LIMIT_EXCEEDED: SqlState = SqlState::new("53400");
     pub const PROGRAM_LIMIT_EXCEEDED: SqlState = SqlState::new("54000");

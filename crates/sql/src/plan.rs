@@ -452,6 +452,9 @@ pub struct SourcePlan {
     /// `value bytea, key bytea, partition int4, offset int8, timestamp timestamptz, headers record list`.
     /// The id in that `Get` is [`RAW_SELF`]; the coordinator replaces it by the source's own.
     pub definition: plan::hir::HirRelationExpr,
+    /// The same, optimized, if the source keeps its rows as a materialized view does: `ENVELOPE UPSERT`, whose rows
+    /// are the newest records of their keys.
+    pub stored: Option<RelationExpr>,
     /// Whether headers must be kept.
     pub headers: bool,
     /// The records that do not decode, over the same raw records; see [`crate::errors_name`].

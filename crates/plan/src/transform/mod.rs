@@ -88,7 +88,7 @@ fn take_caught(plan: &mut RelationExpr, caught: &mut BTreeMap<GlobalId, Relation
 }
 
 /// The first of the names that stand for caught parts while the rest is optimized: far from those of queries.
-const CAUGHT: u64 = 1 << 62;
+const CAUGHT: u64 = 1 << 61;
 
 fn optimize_one(mut plan: RelationExpr) -> RelationExpr {
     for _ in 0..MAX_ROUNDS {

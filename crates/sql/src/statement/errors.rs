@@ -46,10 +46,10 @@ pub(crate) fn of_source(
     let errors = raw_item("errors", EvalError::desc(), Some(caught));
     let topic = topic.map_or("NULL".into(), quote_string);
     let select = format!(
-        "SELECT r.\"timestamp\" AS \"time\", CAST({topic} AS text) AS topic, r.partition, \
-         CAST(r.\"offset\" AS uint8) AS \"offset\", r.key, r.value, r.headers, e.message AS reason, e.sqlstate \
+        "SELECT r.\"timestamp\" AS \"time\", CAST({topic} AS text) AS topic, e.partition, \
+         CAST(e.\"offset\" AS uint8) AS \"offset\", r.key, r.value, r.headers, e.message AS reason, e.sqlstate \
          FROM mz_internal.errors AS e \
-         JOIN mz_internal.raw AS r ON r.partition = e.partition AND r.\"offset\" = e.\"offset\""
+         LEFT JOIN mz_internal.raw AS r ON r.partition = e.partition AND r.\"offset\" = e.\"offset\""
     );
     plan_over(planner, vec![errors], &select)
 }

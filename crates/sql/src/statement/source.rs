@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use plan::func::ids;
 use repr::error::code;
-use repr::{GlobalId, RelationDesc, ScalarType, SqlError};
+use repr::{Datum, GlobalId, RelationDesc, ScalarType, SqlError};
 use sqlparser::ast::{Ident, ObjectName};
 use sqlparser::tokenizer::Token;
 
@@ -15,6 +16,7 @@ use super::connection::{boolean, finish, text, unknown_option};
 use super::{CreateModifiers, errors, names, webhook};
 use crate::ast::{OptionValue, WithOption};
 use crate::catalog::{Catalog, CatalogItem, ItemKind};
+use crate::hirs;
 use crate::parse::{Heads, fold, quote, quote_string};
 use crate::plan::{
     CreateItem, CreatePlan, KafkaConnectionPlan, OnError, Plan, RAW_SELF, SourceFrom, SourcePlan,
@@ -113,6 +115,12 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Sta
     let mut envelope = None;
     if p.word("envelope") {
         envelope = Some(p.ident()?.value.to_uppercase());
+        if *p.peek() == Token::LParen {
+            return Err(unsupported(
+                "VALUE DECODING ERRORS = INLINE",
+                "WITH (ON ERROR = NULL) gives NULL where a value does not decode; <name>_errors says why.",
+            ));
+        }
     }
     let progress = if p.word("expose progress as") { Some(p.object_name()?) } else { None };
     with.extend(p.with_options()?);
@@ -203,15 +211,22 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
     if let Some(cluster) = &s.cluster {
         no_effect(planner, &format!("IN CLUSTER {}", fold(cluster)));
     }
-    match s.envelope.as_deref() {
-        None | Some("NONE") => {}
+    let upsert = match s.envelope.as_deref() {
+        None | Some("NONE") => false,
+        Some("UPSERT") if s.key_format.is_none() => {
+            return Err(SqlError::new(
+                code::SYNTAX_ERROR,
+                "ENVELOPE UPSERT requires specifying KEY FORMAT .. VALUE FORMAT, got bare FORMAT",
+            ));
+        }
+        Some("UPSERT") => true,
         Some(other) => {
             return Err(unsupported(
                 &format!("ENVELOPE {other}"),
-                "Use ENVELOPE NONE and keep the newest row of each key with DISTINCT ON in a view.",
+                "Use ENVELOPE NONE or UPSERT, and take the record apart in a view.",
             ));
         }
-    }
+    };
     let mut on_error = OnError::Fail;
     let mut tail_file = false;
     for option in &s.with {
@@ -269,11 +284,13 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         From::Segment(_) => Ok(webhook::SEGMENT.into()),
         _ => definition(&s, &format, file, counter, on_error),
     };
-    let (definition, mut desc) = plan_over(planner, vec![], &select(on_error)?)?;
+    let over = || if upsert { latest(planner).map(|latest| vec![latest]) } else { Ok(vec![]) };
+    let (definition, mut desc) = plan_over(planner, over()?, &select(on_error)?)?;
     let strict = match on_error {
         OnError::Fail => definition.clone(),
-        _ => plan_over(planner, vec![], &select(OnError::Fail)?)?.0,
+        _ => plan_over(planner, over()?, &select(OnError::Fail)?)?.0,
     };
+    let stored = if upsert { Some(crate::query::lower(definition.clone())?) } else { None };
     let topic = match &from {
         SourceFrom::Kafka { topic, .. } => Some(topic.as_str()),
         _ => None,
@@ -305,6 +322,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         item: CreateItem::Source(Box::new(SourcePlan {
             from,
             definition,
+            stored,
             headers: s.include.iter().any(|i| i.item == "headers"),
             errors,
             progress_name,
@@ -346,11 +364,13 @@ fn definition(
         Ok(())
     };
     let key_alias = s.include.iter().find(|i| i.item == "key");
+    let upsert = s.envelope.as_deref() == Some("UPSERT");
     match (&s.key_format, key_alias) {
         (Some(key), include) => {
-            // Without INCLUDE KEY the key is decoded by nobody: only upserts would use it.
-            if let Some(include) = include {
-                decode("key", key, include.alias.as_ref().map_or("key".into(), fold))?;
+            // Rows of an upsert have their key always; else it is decoded where somebody asks for it.
+            if include.is_some() || upsert {
+                let alias = include.and_then(|i| i.alias.as_ref());
+                decode("key", key, alias.map_or("key".into(), fold))?;
             }
         }
         (None, Some(_)) => {
@@ -377,7 +397,26 @@ fn definition(
         let name = include.alias.as_ref().map_or(name.to_string(), fold);
         columns.push(format!("{expr} AS {}", quote(&name)));
     }
-    Ok(format!("SELECT {} FROM mz_internal.raw WHERE {filter}", columns.join(", ")))
+    let from = if upsert { "latest" } else { "raw" };
+    Ok(format!("SELECT {} FROM mz_internal.{from} WHERE {filter}", columns.join(", ")))
+}
+
+/// The newest record of each key, as `mz_internal.latest`; one that has a value and no key is an error, until a newer one
+/// without key has no value either (as Materialize has it). A key is in one partition, so offsets tell which is newest.
+fn latest(planner: &Planner<'_>) -> Result<CatalogItem, SqlError> {
+    let newest = "SELECT DISTINCT ON (key) value, key, partition, \"offset\", \"timestamp\", headers \
+                  FROM mz_internal.raw ORDER BY key, \"offset\" DESC";
+    let (newest, desc) = plan_over(planner, vec![], newest)?;
+    let text = |s: &str| hirs::literal(Datum::Text(s), ScalarType::Text);
+    let bool = |b: bool| hirs::literal(Datum::Bool(b), ScalarType::Bool);
+    let raise = hirs::call(
+        ids::RAISE,
+        vec![text(code::NULL_VALUE_NOT_ALLOWED.as_str()), text("record with NULL key in UPSERT source")],
+        ScalarType::Bool,
+    );
+    let [value, key] = [0, 1].map(|c| hirs::is_null(hirs::column(c)));
+    let sound = hirs::if_then(value, bool(false), hirs::if_then(key, raise, bool(true)));
+    Ok(raw_item("latest", desc, Some(hirs::filter(newest, vec![sound]))))
 }
 
 /// What a format makes of one raw column, as SQL.
