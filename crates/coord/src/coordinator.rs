@@ -209,6 +209,7 @@ impl Coordinator {
                     next_epoch: 1,
                     ticks: 0,
                     compacted: 0,
+                    stored_since: recovered.shards.values().map(|s| s.since).max().unwrap_or(0),
                 };
                 match state.recover(recovered) {
                     Ok(()) => {
@@ -257,6 +258,8 @@ pub(crate) struct Pending {
     pub catalog: Vec<(String, Option<Vec<u8>>)>,
     pub drop_shards: Vec<ShardId>,
     pub drop_progress: Vec<u64>,
+    /// What is stored can be forgotten up to this time. Waits for a tick, and is no reason for one.
+    pub since: Option<Timestamp>,
     pub bytes: usize,
     /// Somebody waits: do not wait for the tick's interval.
     pub urgent: bool,
@@ -312,6 +315,15 @@ pub(crate) enum ObjectKind {
     Index { on: GlobalId, key: Vec<ScalarExpr> },
 }
 
+/// The stored rows that a dataflow starts with.
+#[derive(Clone, Copy)]
+struct History {
+    from: Timestamp,
+    upto: Timestamp,
+    /// Times up to this one do not matter to it.
+    as_of: Timestamp,
+}
+
 /// Work that starts once stored rows are there at a time.
 struct Waiting {
     needs: Vec<GlobalId>,
@@ -323,7 +335,7 @@ enum Work {
     /// Rows of a stored collection for an answer.
     Scan { read: read::Scan, to: mpsc::Sender<Result<Vec<(Row, i64)>, SqlError>> },
     /// The history of one input of a dataflow.
-    History { dataflow: GlobalId, input: GlobalId, from: Timestamp },
+    History { dataflow: GlobalId, input: GlobalId, history: History },
     /// A peek of an arrangement.
     Peek { number: u64, id: GlobalId, keys: Option<Vec<Row>>, mfp: Box<Mfp>, limit: Option<usize> },
 }
@@ -362,6 +374,8 @@ pub(crate) struct State {
     ticks: u64,
     /// At which tick arrangements were last told to forget.
     compacted: u64,
+    /// The least time at which stored rows can be read.
+    stored_since: Timestamp,
 
     pub(crate) pending: Pending,
     /// Ticks that storage has not confirmed, with what to do then.
@@ -379,8 +393,8 @@ pub(crate) struct State {
     view_groups_out: usize,
 
     waiting: Vec<Waiting>,
-    /// Dataflows that are being built: up to when and from when they need history.
-    installing: HashMap<GlobalId, (Timestamp, Timestamp)>,
+    /// Dataflows that are being built, and the history that they need.
+    installing: HashMap<GlobalId, History>,
     answers: HashMap<u64, PendingAnswer>,
     subscriptions: BTreeMap<GlobalId, Subscription>,
     pub(crate) readers: BTreeMap<GlobalId, (u64, source::ReaderHandle)>,
@@ -478,6 +492,7 @@ impl State {
                 block: block.clone(),
             };
             let updates = pending.blocks.iter().map(update).collect();
+            let (sinces, uppers) = pending.since.map(|since| self.stored_times(since)).unwrap_or_default();
             let group = FrameGroup {
                 time,
                 updates,
@@ -486,6 +501,8 @@ impl State {
                 drop_shards: pending.drop_shards,
                 drop_progress: pending.drop_progress,
                 oracle_mark,
+                sinces,
+                uppers,
                 ..FrameGroup::default()
             };
             self.undurable.insert(time, pending.acknowledge);
@@ -819,6 +836,31 @@ impl State {
                 self.dataflows.send(dataflow::Command::AllowCompaction { id: *id, since });
             }
         }
+        // What is stored forgets the same way, all of it at once. It must not pass what a view has stored: from there the
+        // view goes on after a restart.
+        let stored = self.objects.values().filter(|o| matches!(o.kind, ObjectKind::View { .. }));
+        let stored = stored.map(|o| o.stored_upper.saturating_sub(1));
+        let installing = self.installing.values().map(|h| h.as_of);
+        let waiting = self.waiting.iter().map(|w| match &w.work {
+            Work::History { history, .. } => history.as_of,
+            _ => w.time,
+        });
+        let needed = stored.chain(installing).chain(waiting).min().unwrap_or(u64::MAX);
+        let since = self.last_tick.saturating_sub(1_000).min(readable).min(held).min(needed);
+        if since > self.stored_since {
+            self.stored_since = since;
+            self.pending.since = Some(since);
+        }
+    }
+
+    /// From when on what is stored can be read at a time, once the tick that takes this along is durable, and how far views
+    /// have come by then.
+    fn stored_times(&self, since: Timestamp) -> (Vec<(ShardId, Timestamp)>, Vec<(ShardId, Timestamp)>) {
+        let views = self.objects.iter().filter(|(_, o)| matches!(o.kind, ObjectKind::View { .. }));
+        let uppers: Vec<_> = views.map(|(id, o)| (shard_of(*id), o.stored_upper)).collect();
+        let raws = self.raws.iter().map(|id| shard_of(*id));
+        let sinces = raws.chain(uppers.iter().map(|(shard, _)| *shard)).map(|shard| (shard, since));
+        (sinces.collect(), uppers)
     }
 
     /// The arrangements that may answer for the object: its own, and those of its indexes.
@@ -888,7 +930,8 @@ impl State {
 
     /// The earliest time at which all of these can still be read.
     fn least_readable(&self, ids: &[GlobalId]) -> Timestamp {
-        ids.iter().flat_map(|id| self.arrangements(*id)).map(|o| o.since).max().unwrap_or(0)
+        let arranged = ids.iter().flat_map(|id| self.arrangements(*id)).map(|o| o.since).max().unwrap_or(0);
+        arranged.max(self.stored_since)
     }
 
     /// Puts the rows of built-in relations in the place of their names.
@@ -979,18 +1022,20 @@ impl State {
     ) {
         // The dataflow gets the ticks that are sent after it; those before come with its history.
         let history = if matches!(output, Output::Once(_)) { as_of } else { as_of.max(self.last_tick) };
-        self.installing.insert(id, (history, resume_after.map_or(0, |t| t + 1)));
+        let from = resume_after.map_or(0, |t| t + 1);
+        self.installing.insert(id, History { from, upto: history, as_of: resume_after.unwrap_or(as_of) });
         let desc = DataflowDesc { id, name: name.into(), plan, as_of, until, output, resume_after };
         self.dataflows.send(dataflow::Command::Install(Box::new(desc)));
     }
 
     /// A dataflow stands and says whose history it needs.
     fn installed(&mut self, id: GlobalId, inputs: Vec<GlobalId>) {
-        let Some((time, from)) = self.installing.remove(&id) else { return };
+        let Some(history) = self.installing.remove(&id) else { return };
         for input in inputs {
             // What a view has stored itself is there as it is; of others the whole history must be.
             let needs = if input == id { vec![] } else { vec![input] };
-            self.waiting.push(Waiting { needs, time, work: Work::History { dataflow: id, input, from } });
+            let work = Work::History { dataflow: id, input, history };
+            self.waiting.push(Waiting { needs, time: history.upto, work });
         }
     }
 
@@ -1012,27 +1057,22 @@ impl State {
         self.waiting = waiting;
         for Waiting { time, work, .. } in ready {
             match work {
-                Work::Scan { read, to } => read::start_scan(self.storage.clone(), read, to),
+                Work::Scan { read, to } => read::start_scan(&self.storage, read, to),
                 Work::Peek { number, id, keys, mfp, limit } => {
                     self.dataflows.send(dataflow::Command::Peek { peek: number, id, time, keys, mfp, limit })
                 }
-                Work::History { dataflow, input, from } => {
+                Work::History { dataflow, input, history: History { from, upto, .. } } => {
                     let shard = shard_of(input);
                     let read = Arc::default();
                     if let Some(object) = self.objects.get_mut(&dataflow) {
                         let total = self.storage.shard_stats(shard).map_or(0, |s| s.updates);
                         object.hydration.push(Hydration { input, read: Arc::clone(&read), total });
                     }
-                    read::start_history(
-                        self.storage.clone(),
-                        self.dataflows.clone(),
-                        dataflow,
-                        input,
-                        shard,
-                        from,
-                        time,
-                        read,
-                    )
+                    // Which blocks it reads is decided here, before storage may forget its time.
+                    match self.storage.scan(shard, from, upto) {
+                        Ok(scan) => read::start_history(scan, self.dataflows.clone(), dataflow, input, read),
+                        Err(e) => read::history_failed(&e),
+                    }
                 }
             }
         }

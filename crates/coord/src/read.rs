@@ -146,10 +146,17 @@ pub(crate) struct Scan {
 /// How many rows go in one message.
 const BATCH: usize = 1_000;
 
-/// Runs a scan on a thread of its own.
-pub(crate) fn start_scan(storage: Storage, scan: Scan, to: mpsc::Sender<Result<Vec<(Row, Diff)>, SqlError>>) {
+/// Runs a scan on a thread of its own. Which blocks it reads is decided here, before storage may forget its time.
+pub(crate) fn start_scan(
+    storage: &Storage,
+    scan: Scan,
+    to: mpsc::Sender<Result<Vec<(Row, Diff)>, SqlError>>,
+) {
+    let append_only = storage.shard_stats(scan.shard).is_none_or(|s| s.append_only);
+    let blocks = storage.scan(scan.shard, 0, scan.as_of);
     let run = move || {
-        if let Err(e) = run_scan(&storage, &scan, &to) {
+        let done = blocks.map_err(storage_error).and_then(|b| run_scan(b, append_only, &scan, &to));
+        if let Err(e) = done {
             let _ = to.blocking_send(Err(e));
         }
     };
@@ -159,22 +166,19 @@ pub(crate) fn start_scan(storage: Storage, scan: Scan, to: mpsc::Sender<Result<V
 }
 
 fn run_scan(
-    storage: &Storage,
+    blocks: storage::Scan,
+    append_only: bool,
     scan: &Scan,
     to: &mpsc::Sender<Result<Vec<(Row, Diff)>, SqlError>>,
 ) -> Result<(), SqlError> {
     // Where rows also go, sums are known only at the end; else they can be sent as they are met.
     let mut sums: Option<HashMap<Row, Diff>> =
-        if scan.side != Some(Side::Errors) && storage.shard_stats(scan.shard).is_none_or(|s| s.append_only) {
-            None
-        } else {
-            Some(HashMap::new())
-        };
+        if scan.side != Some(Side::Errors) && append_only { None } else { Some(HashMap::new()) };
     let mut errors: BTreeMap<EvalError, Diff> = BTreeMap::new();
     let mut batch = vec![];
     let mut sent = 0;
     let mut arena = Arena::new();
-    for block in storage.scan(scan.shard, 0, scan.as_of).map_err(storage_error)? {
+    for block in blocks {
         let (_, kind, block) = block.map_err(storage_error)?;
         if to.is_closed() {
             return Ok(());
@@ -248,25 +252,17 @@ pub(crate) fn storage_error(e: storage::StorageError) -> SqlError {
 }
 
 /// Feeds the history of one input to a dataflow, on a thread of its own.
-#[allow(clippy::too_many_arguments, reason = "from where, to where, and what of it")]
 pub(crate) fn start_history(
-    storage: Storage,
+    scan: storage::Scan,
     dataflows: Arc<Dataflows>,
     dataflow: GlobalId,
     input: GlobalId,
-    shard: ShardId,
-    from: Timestamp,
-    as_of: Timestamp,
     read: Arc<AtomicU64>,
 ) {
     let run = move || {
         let mut blocks: Vec<(Timestamp, bool, Arc<RowBlock>)> = vec![];
         let mut bytes = 0;
         let mut ahead = Ahead::default();
-        let scan = match storage.scan(shard, from, as_of) {
-            Ok(scan) => scan,
-            Err(e) => return history_failed(&e),
-        };
         for block in scan {
             let (time, kind, block) = match block {
                 Ok(block) => block,
@@ -321,7 +317,7 @@ impl Ahead {
 }
 
 /// Stored rows are damaged: a view over them would be wrong, so it stays behind, and the log says why.
-fn history_failed(e: &storage::StorageError) {
+pub(crate) fn history_failed(e: &storage::StorageError) {
     tracing::error!(error = %e, "stored rows cannot be read; a view that needs them stays behind");
 }
 
