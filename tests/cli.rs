@@ -177,3 +177,53 @@ fn topics_are_made_filled_and_read() {
     assert!(wrong.0 == Some(1) && wrong.2.contains(":2:"), "{wrong:?}");
     assert_eq!(deltamill(&["topic", "list", "--broker", "127.0.0.1:1"]).status.code(), Some(4));
 }
+
+#[test]
+fn doctor_and_dump_read_a_data_directory_and_leave_it_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().display().to_string();
+    let doctor = |more: &[&str]| deltamill(&[&["doctor", &data], more].concat());
+    let server = Server::start(&["--data-dir", &data]);
+    server.rows(
+        "CREATE TABLE people (id int4, name text); CREATE TABLE empty (n int4);
+         CREATE MATERIALIZED VIEW long AS SELECT name FROM people WHERE length(name) > 3;
+         INSERT INTO people VALUES (1, 'Ada'), (2, 'Grace'), (3, NULL)",
+    );
+    server.wait_for("SELECT name FROM long", &["Grace"]);
+    let used = doctor(&[]);
+    assert_eq!(used.status.code(), Some(5), "{}", text(&used.stdout));
+    assert!(text(&used.stderr).contains("is locked by process"), "{}", text(&used.stderr));
+    drop(server);
+
+    let sound = doctor(&[]);
+    assert!(sound.status.success(), "{}", text(&sound.stderr));
+    let said = text(&sound.stdout);
+    assert!(said.contains("materialize.public.people: 3 rows") && said.ends_with("sound\n"), "{said}");
+    assert!(
+        text(&doctor(&["--json", "--quick"]).stdout).ends_with("{\"sound\":true,\"type\":\"verdict\"}\n")
+    );
+    let dump = |object: &str| deltamill(&["dump", &data, object]);
+    let rows = text(&dump("people").stdout);
+    let mut rows: Vec<&str> =
+        rows.lines().map(|line| line.split_once("  ").expect("a time first").1).collect();
+    rows.sort();
+    assert_eq!(rows, ["+1  1  \"Ada\"", "+1  2  \"Grace\"", "+1  3  null"]);
+    assert!(text(&dump("public.long").stdout).contains("\"Grace\""));
+    let unknown = dump("nobody");
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("materialize.public.people"), "{}", text(&unknown.stderr));
+    let frames = text(&deltamill(&["dump", &data]).stdout);
+    assert!(frames.contains("Checkpoint #1") && frames.contains("Commit #"), "{frames}");
+
+    // A flipped bit in the middle of what was durable.
+    let log = dir.path().join("engine/000001.log");
+    let mut bytes = std::fs::read(&log).expect("there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&log, &bytes).expect("written");
+    let damaged = doctor(&[]);
+    assert_eq!(damaged.status.code(), Some(5));
+    assert!(text(&damaged.stdout).contains("damaged: "), "{}", text(&damaged.stdout));
+    assert_eq!(std::fs::read(&log).expect("there"), bytes, "to look changes nothing");
+    assert_eq!(deltamill(&["doctor", "/nowhere/at/all"]).status.code(), Some(3));
+}

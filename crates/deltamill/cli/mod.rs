@@ -3,6 +3,7 @@
 mod apply;
 mod client;
 mod demo;
+mod doctor;
 mod kafka;
 mod output;
 mod run;
@@ -44,6 +45,10 @@ enum Command {
     Sql(client::Sql),
     /// List, make, fill and read Kafka topics, the embedded broker's or any other's.
     Topic(topic::Topic),
+    /// Say what is in a data directory, whether it is sound, and what a start would repair. Changes nothing.
+    Doctor(doctor::Doctor),
+    /// Print a data directory as text: frames, or the rows of an object. Changes nothing.
+    Dump(doctor::Dump),
 }
 
 /// Why a command failed.
@@ -144,6 +149,8 @@ impl Cli {
             Command::Run(run) => run.run(json),
             Command::Sql(sql) => sql.run(json),
             Command::Topic(topic) => topic.run(json),
+            Command::Doctor(doctor) => doctor.run(json),
+            Command::Dump(dump) => dump.run(json),
         }
     }
 }

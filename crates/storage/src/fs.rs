@@ -18,6 +18,11 @@ pub trait Fs: Send + Sync {
     /// Opens a file for reading and writing; with `create`, a new one that must not exist yet.
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>>;
 
+    /// Opens a file that is there and will not be changed.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open(path, false)
+    }
+
     /// The names of the files and directories in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
@@ -29,6 +34,11 @@ pub trait Fs: Send + Sync {
 
     /// Takes an exclusive lock that ends with the guard or the process; `WouldBlock` when somebody has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+
+    /// Keeps others from taking the lock, without a trace on disk; `WouldBlock` when somebody has it.
+    fn lock_to_read(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        self.lock(path)
+    }
 
     /// Where the path is for code that opens files by itself (sled), if it is anywhere.
     fn real_path(&self, path: &Path) -> Option<PathBuf>;
@@ -108,6 +118,10 @@ impl Fs for RealFs {
         Ok(Arc::new(RealFile(file)))
     }
 
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile(fs::File::open(path)?)))
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -139,6 +153,18 @@ impl Fs for RealFs {
         file.set_len(0)?;
         file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)?;
         Ok(Box::new(file))
+    }
+
+    fn lock_to_read(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        match fs::File::open(path) {
+            Ok(file) => {
+                rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared)?;
+                Ok(Box::new(file))
+            }
+            // A copy need not have it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Box::new(())),
+            Err(e) => Err(e),
+        }
     }
 
     fn real_path(&self, path: &Path) -> Option<PathBuf> {

@@ -33,6 +33,7 @@ mod frame;
 pub mod fs;
 mod group;
 mod index;
+pub mod inspect;
 mod log;
 mod recovery;
 mod scan;

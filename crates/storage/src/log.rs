@@ -21,6 +21,7 @@ use crate::frame::{self, FILE_HEADER, FRAME_HEADER, Header, Kind};
 use crate::fs::{File, Fs};
 use crate::group::{FrameGroup, ShardId};
 use crate::index::Index;
+use crate::recovery::Replayed;
 use crate::scan::{Block, Place};
 use crate::state::{self, Entry, Sealed, State};
 use crate::storage::{Done, Options};
@@ -170,6 +171,30 @@ impl Chain {
 }
 
 impl Contents {
+    /// What a start has found, the tail's file last.
+    pub(crate) fn new(
+        tail: u64,
+        replayed: &Replayed,
+        mut files: BTreeMap<u64, LogFile>,
+        file: &LogFile,
+        damaged: BTreeMap<u64, StorageError>,
+    ) -> Contents {
+        let mut contents = Contents { state: replayed.state.clone(), damaged, ..Contents::default() };
+        match &replayed.sealed {
+            Some(sealed) => contents.state.seal(sealed.clone()),
+            None => {
+                for entry in &replayed.entries {
+                    if contents.state.is_live(entry.shard, entry.sequence) {
+                        contents.add(entry.shard, block(entry, tail));
+                    }
+                }
+            }
+        }
+        files.insert(tail, file.clone());
+        contents.files = files;
+        contents
+    }
+
     /// Adds a data frame's block.
     pub(crate) fn add(&mut self, shard: ShardId, block: Block) {
         let blocks = self.blocks.entry(shard).or_default();

@@ -25,14 +25,14 @@ use crate::frame::{self, FILE_HEADER, FRAME_HEADER, Header, Kind, TRAILER};
 use crate::fs::{self, Fs};
 use crate::group::FrameGroup;
 use crate::index::Index;
-use crate::log::{Active, Chain, Contents, Log, LogFile, block, file_name, lock};
+use crate::log::{Active, Chain, Contents, Log, LogFile, file_name, lock};
 use crate::scan::read_frame;
 use crate::sealed::{self, read_footer, read_header};
 use crate::state::{self, Entry, Sealed, State, Swap};
 use crate::storage::{Options, Recovered};
 
 const LOCK: &str = "LOCK";
-const INDEX: &str = "index";
+pub(crate) const INDEX: &str = "index";
 
 /// How far after the last sound frame a sequence number is believed.
 const SEQUENCE_WINDOW: u64 = 1 << 32;
@@ -50,7 +50,7 @@ pub(crate) fn open(
     let mut notes = Vec::new();
     let mut index = open_index(&*fs, dir, &mut notes);
     let surveyed = survey(&*fs, dir, index.as_ref())?;
-    let Survey { next_number, found, leftovers, mut damaged, notes: more } = surveyed;
+    let Survey { next_number, found, leftovers, damaged, notes: more } = surveyed;
     notes.extend(more);
 
     let contents = Arc::new(Mutex::new(Contents::default()));
@@ -91,7 +91,6 @@ pub(crate) fn open(
 
     // What the index says counts only if the log confirms the frame that it mirrors.
     let mirrored = index.as_ref().and_then(Index::mirrored);
-    let mut state = replayed.state;
     if let Some(opened) = &index
         && mirrored.is_some()
         && replayed.mirrored.as_ref().is_none_or(|catalog| opened.catalog().as_ref() != Some(catalog))
@@ -106,13 +105,8 @@ pub(crate) fn open(
         log.index_behind = false;
     }
 
-    let sealed_tail = replayed.sealed.is_some();
-    let mut entries = replayed.entries;
-    entries.retain(|e| state.is_live(e.shard, e.sequence));
-    if let Some(sealed) = replayed.sealed {
-        state.seal(sealed);
-    }
-    damaged.retain(|number, _| state.sealed.contains_key(number));
+    *lock(&contents) = Contents::new(tail.number, &replayed, files, &tail.file, damaged);
+    let state = &replayed.state;
     let recovered = Recovered {
         catalog: state.catalog.clone(),
         progress: state.progress.clone(),
@@ -121,21 +115,12 @@ pub(crate) fn open(
         last_time: state.last_time,
         notes: Vec::new(),
     };
-    {
-        let mut contents = lock(&contents);
-        if !sealed_tail {
-            entries.iter().for_each(|e| contents.add(e.shard, block(e, tail.number)));
-        }
-        contents.files = files;
-        contents.files.insert(tail.number, tail.file.clone());
-        contents.damaged = damaged;
-        contents.state = state;
-    }
     log.index = index;
     log.chain = replayed.chain;
+    let sealed_tail = replayed.sealed.is_some();
     if !sealed_tail {
         let (number, file, len, start) = (tail.number, tail.file, replayed.end, tail.end);
-        log.active = Some(Active { number, file, len, entries, start });
+        log.active = Some(Active { number, file, len, entries: replayed.entries, start });
     }
     if sealed_tail || tail.version < frame::VERSION {
         match log.seal().and_then(|()| log.begin()) {
@@ -262,7 +247,7 @@ fn missing_tail(dir: &Path, index: &Index, tail: &Tail, replayed: &Replayed) -> 
     Err(StorageError::damaged(dir, 0, what))
 }
 
-fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Lock, StorageError> {
+pub(crate) fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Lock, StorageError> {
     let path = dir.join(LOCK);
     fs.lock(&path).map_err(|e| {
         if e.kind() != io::ErrorKind::WouldBlock {
@@ -294,7 +279,7 @@ fn new_index(fs: &dyn Fs, dir: &Path, notes: &mut Vec<String>) -> Option<Index> 
 }
 
 /// Log files and runs, by number and whether they are runs.
-fn find_files(fs: &dyn Fs, dir: &Path) -> Result<BTreeMap<(u64, bool), LogFile>, StorageError> {
+pub(crate) fn find_files(fs: &dyn Fs, dir: &Path) -> Result<BTreeMap<(u64, bool), LogFile>, StorageError> {
     let names = fs.list(dir).map_err(|e| StorageError::io("list", dir, &e))?;
     let mut files = BTreeMap::new();
     for name in names {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use repr::{Datum, Row, RowBlock, Timestamp};
+use storage::inspect::{self, Item, Role};
 use storage::sim::{Op, Random, SimFs};
 use storage::{
     BlockKind, FrameGroup, Location, Options, RealFs, Recovered, ShardId, ShardUpdate, Storage, StorageError,
@@ -89,6 +90,11 @@ fn read(storage: &Storage, shard: ShardId) -> Vec<(Timestamp, Row, i64)> {
 
 fn log_files(fs: &SimFs) -> Vec<PathBuf> {
     fs.files().into_iter().filter(|p| p.extension().is_some_and(|e| e == "log")).collect()
+}
+
+/// All files and what is in them.
+fn contents(fs: &SimFs) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    fs.files().into_iter().map(|path| (path.clone(), fs.contents(&path))).collect()
 }
 
 fn runs(fs: &SimFs) -> Vec<PathBuf> {
@@ -802,9 +808,15 @@ fn any_damage_is_found_and_named() {
             _ => bytes[at] = !bytes[at],
         });
         let context = format!("trial {trial}: {} at {at}, kind {kind}", path.display());
+        let before = contents(&damaged);
+        let report = inspect::inspect(Arc::new(damaged.clone()), Path::new(DIR), true).expect("readable");
+        assert!(contents(&damaged) == before, "{context}: to look changes nothing");
+        let said = report.damages.join("\n");
+        let named = said.contains(path.file_name().and_then(|n| n.to_str()).expect("a name"));
         match try_open(&damaged) {
             Err(StorageError::Damaged { file, .. }) => {
                 assert_eq!(file, *path, "{context}");
+                assert!(named && said.contains("refuses"), "{context}: {said}");
                 refused += 1;
             }
             Err(StorageError::Version { .. }) if at < 12 => refused += 1,
@@ -815,12 +827,14 @@ fn any_damage_is_found_and_named() {
                 match scan.find_map(Result::err) {
                     Some(StorageError::Damaged { file, offset, .. }) => {
                         assert!(file == *path && offset as usize <= at + 100, "{context}");
+                        assert!(named, "{context}: {said}");
                         unreadable += 1;
                     }
                     Some(StorageError::Version { file, .. }) if at < 12 && file == *path => unreadable += 1,
                     Some(e) => panic!("{context}: {e}"),
                     None => {
                         check(&storage, Some(&recovered), 40, &context);
+                        assert_eq!(report.damages, Vec::<String>::new(), "{context}");
                         harmless += 1;
                     }
                 }
@@ -872,6 +886,79 @@ fn missing_and_swapped_files_are_named() {
         drop(storage);
         assert_eq!(open(&disk).1.notes, Vec::<String>::new(), "nobody needs it any more");
     }
+}
+
+#[test]
+fn a_look_from_outside_tells_what_a_start_would_do() {
+    let fs = SimFs::new();
+    let (storage, _) = open(&fs);
+    for time in 1..=60 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    storage.settle();
+    let locked = inspect::inspect(Arc::new(fs.clone()), Path::new(DIR), true).map(drop);
+    assert!(matches!(locked, Err(StorageError::Locked { .. })), "{locked:?}");
+    let (shards, expected) = (storage.shards(), read(&storage, SHARD));
+    storage.close();
+    let look = |disk: &SimFs| {
+        let before = contents(disk);
+        let report = inspect::inspect(Arc::new(disk.clone()), Path::new(DIR), true).expect("readable");
+        assert!(contents(disk) == before, "to look changes nothing");
+        report
+    };
+    let report = look(&fs);
+    assert_eq!((&report.repairs, &report.damages), (&vec![], &vec![]));
+    assert_eq!((report.shards, report.last_time), (shards, 60));
+    assert_eq!(report.files.iter().filter(|f| f.role == Role::Tail).count(), 1);
+    assert!(report.files.iter().any(|f| f.role == Role::Run && f.shards == [SHARD] && f.live_bytes > 0));
+    assert_eq!(report.progress[&1][&0], 60);
+    let mut rows = vec![];
+    inspect::dump(Arc::new(fs.clone()), Path::new(DIR), Some(SHARD), &mut |item| {
+        if let Item::Row(time, BlockKind::Rows, row, diff) = item {
+            rows.push((time, row.to_row(), diff));
+        }
+        true
+    })
+    .expect("sound");
+    assert_eq!(rows, expected);
+    let mut text = vec![];
+    inspect::dump(Arc::new(fs.clone()), Path::new(DIR), None, &mut |item| {
+        match item {
+            Item::File(name) => text.push(name.to_owned()),
+            Item::Frame(offset, frame) => text.push(format!("{offset} {frame}")),
+            Item::Row(..) => unreachable!("frames were asked for"),
+        }
+        true
+    })
+    .expect("sound");
+    for wanted in [
+        ".run",
+        "Checkpoint #",
+        "shard 7 Rows",
+        "source 1 at 0:60",
+        "Footer #",
+        "trailer",
+        "at 4 set to 1 bytes",
+    ] {
+        assert!(text.iter().any(|line| line.contains(wanted)), "{wanted}: {text:#?}");
+    }
+    // A write that never ended is no damage.
+    let tail = log_files(&fs).pop().expect("some");
+    let torn = fs.kill();
+    torn.damage(&tail, |bytes| bytes.extend_from_slice(b"dM half a frame"));
+    let report = look(&torn);
+    assert!(report.damages.is_empty() && report.repairs.len() == 1, "{report:?}");
+    assert_eq!(open(&torn).1.notes, report.repairs);
+    // A file that background work had not finished.
+    let leftover = fs.kill();
+    storage::Fs::open(&leftover, Path::new("/data/000999.run"), true).expect("new");
+    let report = look(&leftover);
+    assert!(report.damages.is_empty() && report.files.iter().any(|f| f.role == Role::Leftover), "{report:?}");
+    assert_eq!(open(&leftover).1.notes, report.repairs);
+    assert!(!leftover.files().contains(&"/data/000999.run".into()));
+    assert_eq!(open(&leftover).0.append_wait(tick(61)), Ok(()), "numbers go on behind it");
+    let nothing = inspect::inspect(Arc::new(SimFs::new()), Path::new(DIR), true).expect("empty");
+    assert!(nothing.files.is_empty() && nothing.damages.is_empty());
 }
 
 #[test]
@@ -1066,6 +1153,31 @@ fn an_index_of_another_log_is_not_believed() {
         },
         Some("does not agree"),
     );
+}
+
+#[test]
+fn a_log_whose_end_vanished_is_damaged() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (storage, _) = open_real(dir.path()).expect("new");
+    for time in 1..=60 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    storage.close();
+    let mut files: Vec<_> =
+        std::fs::read_dir(dir.path()).expect("there").map(|e| e.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "log"));
+    files.sort();
+    std::fs::remove_file(files.last().expect("some")).expect("removed");
+    match open_real(dir.path()).map(drop) {
+        Err(StorageError::Damaged { what, .. }) => {
+            assert!(what.contains("missing") || what.contains("index"), "{what}")
+        }
+        other => panic!("{other:?}"),
+    }
+    // To look leaves the index as it is, too.
+    let report = inspect::inspect(Arc::new(RealFs), dir.path(), true).expect("readable");
+    assert_eq!(report.damages.len(), 1, "{report:?}");
+    assert!(open_real(dir.path()).is_err());
 }
 
 #[test]
