@@ -79,7 +79,12 @@ pub(crate) struct Active {
     pub(crate) entries: Vec<Entry>,
     /// Where its checkpoint ends.
     pub(crate) start: u64,
+    /// The checkpoint's sequence number.
+    pub(crate) sequence: u64,
 }
+
+/// A file of more frames is sealed: a start reads the header of each, and each block of an open file has a place in memory.
+const FRAMES: u64 = 1 << 16;
 
 /// The writing end. Lives on the log thread.
 pub(crate) struct Log {
@@ -378,7 +383,8 @@ impl Log {
 
     fn make_room(&mut self, bytes: u64) -> Result<(), StorageError> {
         if let Some(active) = &self.active {
-            if active.len == active.start || active.len + bytes <= self.file_bytes {
+            let frames = self.chain.sequence - active.sequence;
+            if active.len == active.start || active.len + bytes <= self.file_bytes && frames < FRAMES {
                 return Ok(());
             }
             self.seal()?;
@@ -440,7 +446,8 @@ impl Log {
         self.chain = chain;
         let start = bytes.len() as u64;
         lock(&self.contents).files.insert(number, file.clone());
-        self.active = Some(Active { number, file, len: start, entries: Vec::new(), start });
+        let sequence = chain.sequence;
+        self.active = Some(Active { number, file, len: start, entries: Vec::new(), start, sequence });
         // What is dead in the open file cannot be given back, so that it stays small beside what is stored.
         self.file_bytes = (live / 8).clamp(self.options.slack(), self.options.segment_bytes);
         self.index_behind = true;

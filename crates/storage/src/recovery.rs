@@ -119,8 +119,14 @@ pub(crate) fn open(
     log.chain = replayed.chain;
     let sealed_tail = replayed.sealed.is_some();
     if !sealed_tail {
-        let (number, file, len, start) = (tail.number, tail.file, replayed.end, tail.end);
-        log.active = Some(Active { number, file, len, entries: replayed.entries, start });
+        log.active = Some(Active {
+            number: tail.number,
+            file: tail.file,
+            len: replayed.end,
+            entries: replayed.entries,
+            start: tail.end,
+            sequence: tail.chain.sequence,
+        });
     }
     if sealed_tail || tail.version < frame::VERSION {
         match log.seal().and_then(|()| log.begin()) {

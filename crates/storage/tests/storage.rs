@@ -587,6 +587,39 @@ fn churn_does_not_fill_the_disk() {
 }
 
 #[test]
+fn many_small_ticks_stay_quick_to_open() {
+    let fs = SimFs::new();
+    let open = || {
+        Storage::open(Location::Directory(DIR.into()), Arc::new(fs.clone()), Options::default())
+            .expect("sound")
+            .0
+    };
+    let storage = open();
+    let (sender, receiver) = mpsc::channel();
+    let ticks = 80_000;
+    for time in 1..=ticks {
+        let update = ShardUpdate { shard: SHARD, kind: BlockKind::Rows, block: block([time as i64 % 7]) };
+        let group = FrameGroup { time, updates: vec![update], ..FrameGroup::default() };
+        let sender = sender.clone();
+        storage.append(group, Box::new(move |result| sender.send(result).expect("is awaited")));
+    }
+    (0..ticks).for_each(|_| receiver.recv().expect("answered").expect("healthy"));
+    assert!(
+        log_files(&fs).len() >= 3,
+        "each has a bounded number of frames, all together have {} bytes",
+        fs.used()
+    );
+    storage
+        .append_wait(FrameGroup { time: ticks + 1, sinces: vec![(SHARD, ticks)], ..FrameGroup::default() })
+        .expect("healthy");
+    let used = fs.used();
+    storage.settle();
+    assert!(fs.used() < used / 2, "small blocks become large ones: {used} and {} bytes", fs.used());
+    drop(storage);
+    assert_eq!(read(&open(), SHARD).len() as u64, ticks);
+}
+
+#[test]
 fn times_that_may_still_be_read_stay_apart() {
     let fs = SimFs::new();
     let (storage, _) = open(&fs);
@@ -1131,6 +1164,122 @@ fn a_damaged_index_is_rebuilt() {
         let (storage, recovered) = open().expect("the log is sound");
         check(&storage, Some(&recovered), 60, "rebuilt");
     }
+}
+
+/// The ways in which a directory goes wrong, on a real disk with sled: what was appended is all there, or what is not is named.
+/// `DELTAMILL_DAMAGES=5000` looks longer.
+#[test]
+fn whatever_happens_to_a_directory_is_repaired_or_named() {
+    let trials = std::env::var("DELTAMILL_DAMAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(120);
+    let sound = tempfile::tempdir().expect("a temporary directory");
+    let (storage, _) = open_real(sound.path()).expect("new");
+    for time in 1..=60 {
+        storage.append_wait(tick(time)).expect("healthy");
+    }
+    storage.settle();
+    storage.close();
+    let names = |dir: &Path, extensions: &[&str]| {
+        let entries = std::fs::read_dir(dir).expect("there").map(|e| e.expect("an entry").path());
+        let wanted = |p: &PathBuf| p.extension().is_some_and(|e| extensions.iter().any(|x| e == *x));
+        let mut names: Vec<_> = entries.filter(wanted).collect();
+        names.sort();
+        names
+    };
+    let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..trials {
+        let mut random = Random::new(seed);
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        let dir = copy.path().join("data");
+        let copied = std::process::Command::new("cp").arg("-r").arg(sound.path()).arg(&dir).status();
+        assert!(copied.expect("cp runs").success());
+        let files = names(&dir, &["log", "run"]);
+        let tail = names(&dir, &["log"]).pop().expect("some");
+        let file = files[random.below(files.len() as u64) as usize].clone();
+        let other = files[random.below(files.len() as u64) as usize].clone();
+        let index = dir.join("index/db");
+        let change = |path: &Path, change: &mut dyn FnMut(&mut Vec<u8>)| {
+            let mut bytes = std::fs::read(path).expect("there");
+            change(&mut bytes);
+            std::fs::write(path, bytes).expect("writable");
+        };
+        let harm = random.below(9);
+        let what = match harm {
+            0 => {
+                std::fs::remove_file(&file).expect("there");
+                "missing"
+            }
+            1 => {
+                std::fs::copy(&other, &file).expect("copied");
+                "swapped"
+            }
+            2 => {
+                change(&tail, &mut |bytes| bytes.truncate(bytes.len() - 1 - random.below(300) as usize));
+                "torn"
+            }
+            3 => {
+                change(&file, &mut |bytes| bytes.truncate(random.below(bytes.len() as u64) as usize));
+                "truncated"
+            }
+            4 => {
+                change(&file, &mut |bytes| {
+                    let at = random.below(bytes.len() as u64) as usize;
+                    bytes[at] ^= 1 << random.below(8);
+                });
+                "flipped"
+            }
+            5 => {
+                change(&file, &mut |bytes| {
+                    let at = random.below(bytes.len() as u64) as usize;
+                    let end = (at + 4096).min(bytes.len());
+                    bytes[at..end].fill(0);
+                });
+                "zeroed"
+            }
+            6 => {
+                change(&index, &mut |bytes| {
+                    let used = bytes.iter().rposition(|b| *b != 0).unwrap_or(0) as u64 + 1;
+                    bytes[random.below(used) as usize] ^= 1 << random.below(8);
+                });
+                "index flipped"
+            }
+            7 => {
+                std::fs::remove_dir_all(dir.join("index")).expect("there");
+                "index missing"
+            }
+            _ => {
+                change(&index, &mut |bytes| bytes.truncate(random.below(bytes.len() as u64) as usize));
+                "index truncated"
+            }
+        };
+        let context = format!("seed {seed}: {what} {} {}", file.display(), other.display());
+        let report = inspect::inspect(Arc::new(RealFs), &dir, true).expect("readable");
+        let (storage, recovered) = match open_real(&dir) {
+            Err(StorageError::Damaged { .. } | StorageError::Version { .. }) => {
+                assert!(!report.damages.is_empty(), "{context}: the doctor says so too");
+                *outcomes.entry("refused, named").or_default() += 1;
+                continue;
+            }
+            Err(e) => panic!("{context}: {e}"),
+            Ok(opened) => opened,
+        };
+        let scan = storage.scan(SHARD, 0, Timestamp::MAX).expect("no scan fails at once");
+        if scan.into_iter().any(|block| block.is_err()) {
+            assert!(!report.damages.is_empty(), "{context}: the doctor says so too");
+            *outcomes.entry("set aside, named").or_default() += 1;
+            continue;
+        }
+        // The end of the last write may be missing; nothing else.
+        let ticks = recovered.last_time;
+        assert!(
+            ticks == 60 || ticks >= 55 && *tail == *file || ticks >= 55 && harm == 2,
+            "{context}: {ticks}"
+        );
+        assert!(ticks == 60 || !recovered.notes.is_empty(), "{context}: never in silence");
+        check(&storage, Some(&recovered), ticks, &context);
+        *outcomes.entry(if recovered.notes.is_empty() { "whole" } else { "repaired" }).or_default() += 1;
+    }
+    println!("{trials} damages: {outcomes:?}, 0 wrong");
+    assert!(outcomes.len() == 4, "{outcomes:?}");
 }
 
 #[test]
