@@ -138,12 +138,21 @@ struct Report {
     compared: u64,
     listed: u64,
     failed: u64,
+    /// An error of one side alone in a query: which rows a condition or an output is computed for is up to each system.
+    early: u64,
     unlisted: Vec<String>,
 }
 
 impl Report {
     fn new() -> Report {
-        Report { differences: Differences::read(), compared: 0, listed: 0, failed: 0, unlisted: vec![] }
+        Report {
+            differences: Differences::read(),
+            compared: 0,
+            listed: 0,
+            failed: 0,
+            early: 0,
+            unlisted: vec![],
+        }
     }
 
     fn compare(&mut self, what: &str, sql: &str, theirs: &Answer, ours: &Answer) {
@@ -153,8 +162,13 @@ impl Report {
             return;
         }
         let text = format!("{sql}\n--- Postgres\n  {}\n--- {what}\n  {}\n", shown(theirs), shown(ours));
+        let data = |a: &Answer| a.as_ref().is_err_and(|e| e.starts_with("22"));
         if self.differences.cover(&text) {
             self.listed += 1;
+        } else if sql.contains(" FROM events")
+            && (data(theirs) && ours.is_ok() || theirs.is_ok() && data(ours))
+        {
+            self.early += 1;
         } else {
             self.unlisted.push(text);
         }
@@ -170,6 +184,7 @@ impl Report {
             let _ = writeln!(text, "{u}");
         }
         assert!(unlisted.is_empty(), "{} unlisted differences of {compared}:\n{text}", unlisted.len());
+        assert!(early * 20 < compared, "errors of one side are rare: {early} of {compared}");
         assert!(failed * 2 < compared, "most of what is compared has an answer: {failed} of {compared} fail");
     }
 }

@@ -9,12 +9,14 @@
 //! ```
 //!
 //! Cells stand with blanks between; `(empty)` is the empty text, `NULL` no value. `rowsort` is said where there is no ORDER
-//! BY. `UPDATE_EXPECTED=1` writes what was found.
+//! BY, `noview` where what the session or an earlier statement made decides. `UPDATE_EXPECTED=1` writes what was found.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Server, repository, rows};
+use postgres::SimpleQueryMessage;
+
+use crate::support::{Server, error_text, repository, rows};
 
 #[derive(Debug)]
 enum Record {
@@ -52,11 +54,17 @@ fn parse(text: &str) -> Vec<Record> {
 
 /// Rows as the files have them.
 fn answer(client: &mut postgres::Client, sql: &str, sort: bool) -> Result<Vec<String>, String> {
-    let cell = |c: &str| if c.is_empty() { "(empty)".into() } else { c.replace('\n', "\\n") };
-    let mut out: Vec<String> = rows(client, sql)?
-        .iter()
-        .map(|row| row.split('|').map(cell).collect::<Vec<String>>().join(" "))
-        .collect();
+    let cell = |c: Option<&str>| match c {
+        None => "NULL".into(),
+        Some("") => "(empty)".into(),
+        Some(c) => c.replace('\n', "\\n"),
+    };
+    let mut out = vec![];
+    for message in client.simple_query(sql).map_err(|e| error_text(&e))? {
+        if let SimpleQueryMessage::Row(row) = message {
+            out.push((0..row.len()).map(|i| cell(row.get(i))).collect::<Vec<String>>().join(" "));
+        }
+    }
     if sort {
         out.sort();
     }
@@ -121,7 +129,9 @@ fn run_as_views(path: &Path, records: &[Record]) -> (usize, String) {
     }
     // Queries that no view can be (SHOW, now(), two columns of one name) are left out.
     let made = records.iter().enumerate().map(|(i, record)| match record {
-        Record::Query { sql, .. } if starts(sql, &["SELECT", "WITH", "VALUES", "("]) => {
+        Record::Query { head, sql, .. }
+            if starts(sql, &["SELECT", "WITH", "VALUES", "("]) && !head.contains("noview") =>
+        {
             rows(&mut client, &format!("CREATE MATERIALIZED VIEW slt_view_{i} AS {sql}")).is_ok()
         }
         _ => false,
@@ -146,6 +156,12 @@ fn run_as_views(path: &Path, records: &[Record]) -> (usize, String) {
                         "{sql}\n--- expected\n{}\n--- in its view\n{got}",
                         expected.join("\n")
                     );
+                }
+            }
+            // INSERT … RETURNING and its kin.
+            Record::Query { sql, .. } if starts(sql, &["INSERT", "UPDATE", "DELETE"]) => {
+                if let Err(e) = rows(&mut client, sql) {
+                    let _ = writeln!(wrong, "{sql}\n--- found {e}");
                 }
             }
             _ => {}

@@ -224,7 +224,6 @@ fn templates(ty: Type) -> &'static [&'static str] {
             "bit_length({t})",
             "lcm({i}, 6)",
             "array_lower({I}, 1)",
-            "scale({n})",
         ],
         Big => &[
             "{l} + {l}",
@@ -421,7 +420,7 @@ fn templates(ty: Type) -> &'static [&'static str] {
         ],
         Json => &[
             "{j}->'price'",
-            "{j}->0",
+            "{j}->1",
             "{j}->'a'->'b'",
             "{j}#>'{a,b}'",
             "to_jsonb({i})",

@@ -47,7 +47,10 @@ impl Postgres {
             let chown = Command::new("chown").arg("postgres").arg(postgres.folder.path()).status();
             assert!(chown.is_ok_and(|s| s.success()), "the folder is given to the user postgres");
         }
-        postgres.run("initdb", &["-A", "trust", "-U", "postgres", "--locale=C", "-E", "UTF8", "--no-sync"]);
+        postgres.run(
+            "initdb",
+            &["-A", "trust", "-U", "postgres", "--locale=C", "--lc-ctype=C.UTF-8", "-E", "UTF8", "--no-sync"],
+        );
         let options = format!("-p {port} -h 127.0.0.1 -k '' -c fsync=off -c timezone=UTC -c jit=off");
         postgres.run("pg_ctl", &["-w", "-o", &options, "-l", &postgres.path("log"), "start"]);
         Some(postgres)

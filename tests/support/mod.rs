@@ -177,10 +177,7 @@ impl Http {
 
 /// The rows of the last statement of a text, or SQLSTATE and message.
 pub fn rows(client: &mut Client, sql: &str) -> Result<Vec<String>, String> {
-    let messages = client.simple_query(sql).map_err(|e| match e.as_db_error() {
-        Some(db) => format!("{} {}", db.code().code(), db.message()),
-        None => e.to_string(),
-    })?;
+    let messages = client.simple_query(sql).map_err(|e| error_text(&e))?;
     let mut rows = vec![];
     for message in messages {
         match message {
@@ -193,6 +190,14 @@ pub fn rows(client: &mut Client, sql: &str) -> Result<Vec<String>, String> {
         }
     }
     Ok(rows)
+}
+
+/// SQLSTATE and message of an error.
+pub fn error_text(e: &postgres::Error) -> String {
+    match e.as_db_error() {
+        Some(db) => format!("{} {}", db.code().code(), db.message()),
+        None => e.to_string(),
+    }
 }
 
 /// Runs the program to its end.

@@ -76,8 +76,8 @@ pub(super) fn register(t: &mut Table) {
 
     macro_rules! quantified {
         ($($name:literal $op:ident;)*) => {$(
-            t.add(concat!("any_", $name), "", MAYBE, |a, _, m| any::<{ Op::$op as u8 }>(a, m));
-            t.add(concat!("all_", $name), "", MAYBE, |a, _, m| all::<{ Op::$op as u8 }>(a, m));
+            t.add(concat!("any_", $name), "", LAX_NULLABLE, |a, _, m| any::<{ Op::$op as u8 }>(a, m));
+            t.add(concat!("all_", $name), "", LAX_NULLABLE, |a, _, m| all::<{ Op::$op as u8 }>(a, m));
         )*};
     }
     quantified! {
@@ -86,8 +86,8 @@ pub(super) fn register(t: &mut Table) {
     }
     macro_rules! quantified_regex {
         ($($name:literal $op:ident;)*) => {$(
-            t.add(concat!("any_", $name), "", super::registry::MAYBE_FAILS, |a, _, m| any::<{ Op::$op as u8 }>(a, m));
-            t.add(concat!("all_", $name), "", super::registry::MAYBE_FAILS, |a, _, m| all::<{ Op::$op as u8 }>(a, m));
+            t.add(concat!("any_", $name), "", super::registry::LAX_MAYBE, |a, _, m| any::<{ Op::$op as u8 }>(a, m));
+            t.add(concat!("all_", $name), "", super::registry::LAX_MAYBE, |a, _, m| all::<{ Op::$op as u8 }>(a, m));
         )*};
     }
     quantified_regex! {
@@ -194,9 +194,13 @@ pub(super) fn elements(d: Datum<'_>) -> repr::row::DatumIter<'_> {
 }
 
 fn any<'a, const OP: u8>(args: &[Datum<'a>], _arena: &'a Arena) -> Result<Datum<'a>, EvalError> {
+    if args[1].is_null() {
+        return Ok(Datum::Null);
+    }
+    // Over no elements the left side does not matter, not even if it is NULL.
     let mut null = false;
     for e in elements(args[1]) {
-        if e.is_null() {
+        if e.is_null() || args[0].is_null() {
             null = true;
         } else if holds(OPS[usize::from(OP)], args[0], e)? {
             return Ok(Datum::Bool(true));
@@ -206,9 +210,13 @@ fn any<'a, const OP: u8>(args: &[Datum<'a>], _arena: &'a Arena) -> Result<Datum<
 }
 
 fn all<'a, const OP: u8>(args: &[Datum<'a>], _arena: &'a Arena) -> Result<Datum<'a>, EvalError> {
+    if args[1].is_null() {
+        return Ok(Datum::Null);
+    }
+    // Over no elements the left side does not matter, not even if it is NULL.
     let mut null = false;
     for e in elements(args[1]) {
-        if e.is_null() {
+        if e.is_null() || args[0].is_null() {
             null = true;
         } else if !holds(OPS[usize::from(OP)], args[0], e)? {
             return Ok(Datum::Bool(false));

@@ -321,7 +321,11 @@ pub(super) fn register(t: &mut Table) {
         "atan" "atan(float8) -> float8" f64::atan;
         "sind" "sind(float8) -> float8 -- of degrees" |x| degrees_exact(x, 0.0);
         "cosd" "cosd(float8) -> float8 -- of degrees" |x| degrees_exact(x, 90.0);
-        "tand" "tand(float8) -> float8 -- of degrees" |x| degrees_exact(x, 0.0) / degrees_exact(x, 90.0);
+        "tand" "tand(float8) -> float8 -- of degrees" |x| match (x % 180.0 + 180.0) % 180.0 {
+            45.0 => 1.0,
+            135.0 => -1.0,
+            x => degrees_exact(x, 0.0) / degrees_exact(x, 90.0),
+        };
         "atand" "atand(float8) -> float8 -- in degrees" |x| x.atan().to_degrees();
     }
     t.add("float8_degrees", "degrees(float8) -> float8", FAILS, |a, _, _| {

@@ -193,6 +193,8 @@ pub(super) const MAYBE: Nature = Nature { strict: true, can_fail: false, never_n
 pub(super) const MAYBE_FAILS: Nature = Nature { strict: true, can_fail: true, never_null: false };
 /// Sees NULLs, cannot fail, never NULL when no argument is.
 pub(super) const LAX: Nature = Nature { strict: false, can_fail: false, never_null: true };
+/// Sees NULLs, cannot fail, may be NULL for what is not.
+pub(super) const LAX_NULLABLE: Nature = Nature { strict: false, can_fail: false, never_null: false };
 /// Sees NULLs, can fail, never NULL when no argument is.
 pub(super) const LAX_FAILS: Nature = Nature { strict: false, can_fail: true, never_null: true };
 /// Sees NULLs, can fail, may be NULL for what is not.
