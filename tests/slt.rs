@@ -145,6 +145,8 @@ fn run_as_views(path: &Path, records: &[Record]) -> (usize, String) {
                     let _ = writeln!(wrong, "{sql}\n--- found {e}");
                 }
             }
+            // What it does before it fails, or to the transaction it fails in.
+            Record::Statement { sql, error: Some(_) } if !makes(sql) => drop(rows(&mut client, sql)),
             Record::Query { sql, expected, .. } if made[i] => {
                 let got = answer(&mut client, &format!("SELECT * FROM slt_view_{i}"), true);
                 let mut expected = expected.clone();

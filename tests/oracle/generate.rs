@@ -560,26 +560,44 @@ impl Generator {
         Query { sql: format!("SELECT {}", self.expr(ty, &[], depth)), types: vec![ty] }
     }
 
-    /// A query over the tables.
-    pub fn query(&mut self) -> Query {
-        let depth = self.dice.below(3) as usize;
-        let (from, columns): (String, Vec<(&'static str, Type)>) = match self.dice.below(8) {
+    /// What is read: one table, or both joined.
+    fn from(&mut self) -> (String, Vec<(&'static str, Type)>) {
+        match self.dice.below(8) {
             0 | 1 => ("events e".into(), EVENTS.to_vec()),
             2 => ("users u".into(), USERS.to_vec()),
             n => {
                 let join = ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN"][n as usize - 3];
+                let both = [EVENTS.as_slice(), &USERS].concat();
                 let on = match join {
                     "CROSS JOIN" => String::new(),
                     "FULL JOIN" => " ON e.user_id = u.user_id".into(),
                     _ if self.dice.chance(0.5) => " ON e.user_id = u.user_id".into(),
-                    _ => {
-                        let both = [EVENTS.as_slice(), &USERS].concat();
-                        format!(" ON e.user_id = u.user_id AND {}", self.expr(Bool, &both, 1))
-                    }
+                    _ => format!(" ON e.user_id = u.user_id AND {}", self.expr(Bool, &both, 1)),
                 };
-                (format!("events e {join} users u{on}"), [EVENTS.as_slice(), &USERS].concat())
+                (format!("events e {join} users u{on}"), both)
             }
-        };
+        }
+    }
+
+    /// Two queries that give the same rows by logic alone: all rows, and those for which a condition is true, false and
+    /// neither. Then two that count the same: the rows a condition keeps, and those for which it is true.
+    pub fn twins(&mut self) -> [(String, String); 2] {
+        let (from, columns) = self.from();
+        let condition = self.expr(Bool, &columns, 2);
+        let ty = self.pick(&ALL);
+        let item = self.expr(ty, &columns, 1);
+        let all = format!("SELECT {item} FROM {from}");
+        let parts = ["", "NOT ", ""].map(|not| format!("{all} WHERE {not}({condition})"));
+        let parts = format!("{} UNION ALL {} UNION ALL {} IS NULL", parts[0], parts[1], parts[2]);
+        let kept = format!("SELECT count(*) FROM {from} WHERE {condition}");
+        let truths = format!("SELECT count(CASE WHEN {condition} THEN 1 END) FROM {from}");
+        [(all, parts), (kept, truths)]
+    }
+
+    /// A query over the tables.
+    pub fn query(&mut self) -> Query {
+        let depth = self.dice.below(3) as usize;
+        let (from, columns) = self.from();
         let has_events = columns[0].0 == "e.id";
         let filter = |g: &mut Generator| match g.dice.chance(0.6) {
             true => format!(" WHERE {}", g.expr(Bool, &columns, 1 + depth)),

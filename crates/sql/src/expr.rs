@@ -145,7 +145,7 @@ impl Planner<'_> {
         self.at(e, self.to_bool(ex, what))
     }
 
-    fn to_bool(&self, ex: Ex, what: &str) -> Result<HirScalarExpr, SqlError> {
+    pub fn to_bool(&self, ex: Ex, what: &str) -> Result<HirScalarExpr, SqlError> {
         if let Some(ty) = ex.ty()
             && ty != ScalarType::Bool
         {
@@ -332,7 +332,17 @@ impl Planner<'_> {
     }
 
     /// A function by name that must be a plain one: syntax that stands for a call.
-    fn named_call(&self, name: &str, args: Vec<Ex>) -> Result<Ex, SqlError> {
+    /// `x[i]`.
+    pub fn subscripted(&self, of: Ex, i: Ex) -> Result<Ex, SqlError> {
+        let r = resolve::subscript(&of.ty().unwrap_or(ScalarType::Text))?;
+        match r.imp {
+            Implementation::Scalar(func) => self.scalar_call(func, vec![of, i], &r.args, r.ret),
+            _ => Err(SqlError::internal("a subscript is a scalar function")),
+        }
+    }
+
+    /// A scalar function by its name.
+    pub fn named_call(&self, name: &str, args: Vec<Ex>) -> Result<Ex, SqlError> {
         let args = args.into_iter().map(|a| self.row_to_known(a)).collect::<Result<Vec<_>, _>>()?;
         let types: Vec<_> = args.iter().map(Ex::ty).collect();
         let r = resolve::function(name, &types)?;

@@ -431,6 +431,11 @@ impl Planner<'_> {
         {
             return self.plan_record_function(f, alias, env);
         }
+        if let ([Expr::Function(f)], "regexp_extract" | "csv_extract", false) =
+            (&calls[..], function_name.as_str(), ordinality)
+        {
+            return self.plan_extract(f, &function_name, alias, env);
+        }
         let scope = Rc::new(Scope::default());
         let collected = Rc::new(Calls::default());
         let ctx = Ctx {
@@ -550,6 +555,101 @@ impl Planner<'_> {
         let width = columns + usize::from(ordinality);
         let places: Vec<usize> = (arity..arity + width).collect();
         Ok((hirs::project(rel, places, arity + width), width))
+    }
+
+    /// `regexp_extract(pattern, text)`: a column for each group of the first match. `csv_extract(n, text)`: n columns
+    /// for each line that has as many fields. The first argument says what the columns are, so it is a constant.
+    fn plan_extract(
+        &self,
+        f: &sp::Function,
+        name: &str,
+        alias: Option<&sp::TableAlias>,
+        env: &Env,
+    ) -> Result<From, SqlError> {
+        let span = f.name.span();
+        let (args, ..) = self.function_args(f)?;
+        let [first, text] = args else {
+            return Err(self.error(
+                span,
+                code::UNDEFINED_FUNCTION,
+                format!("function {name} takes two arguments"),
+            ));
+        };
+        let (
+            FunctionArg::Unnamed(sp::FunctionArgExpr::Expr(first)),
+            FunctionArg::Unnamed(sp::FunctionArgExpr::Expr(text)),
+        ) = (first, text)
+        else {
+            return Err(self.unsupported(span, "this kind of argument", ""));
+        };
+        let csv = name == "csv_extract";
+        let of = if csv { ScalarType::Int64 } else { ScalarType::Text };
+        let constant = self.plan_constant_of(first, &of, "FROM")?;
+        let constant = match hirs::evaluate(&constant) {
+            Some(Ok(row)) => row,
+            Some(Err(e)) => return Err(self.text.at(first.span(), e.into())),
+            None => {
+                return Err(self.unsupported(
+                    first.span(),
+                    &format!("{name} of anything but a constant"),
+                    "",
+                ));
+            }
+        };
+        let names: Vec<Option<String>> = match constant.iter().next() {
+            Some(Datum::Int64(n @ 1..=1_600)) => vec![None; n as usize],
+            Some(Datum::Text(pattern)) => {
+                plan::func::group_names(pattern).map_err(|e| self.text.at(first.span(), e.into()))?
+            }
+            _ => vec![],
+        };
+        if names.is_empty() {
+            let what = if csv { "from 1 to 1600 columns" } else { "a pattern with at least one group" };
+            let message = format!("{name} takes {what}");
+            return Err(self.error(first.span(), code::INVALID_PARAMETER_VALUE, message));
+        }
+        let scope = Rc::new(Scope::default());
+        let (text_ex, at) = (self.plan_expr(&Ctx::plain(&scope, env, "functions in FROM"), text)?, text);
+        let text = self.at(at, self.coerce(text_ex, &ScalarType::Text, CastContext::Implicit))?.0;
+        let mut args = vec![text];
+        if !csv {
+            args.push(HirScalarExpr::Literal(Ok(constant), ScalarType::Text.nullable(false)));
+        }
+        let function = if csv { "csv_fields" } else { "regexp_matches" };
+        let resolve::Implementation::Table(func, columns) =
+            resolve::function(function, &vec![Some(ScalarType::Text); args.len()])?.imp
+        else {
+            return Err(SqlError::internal("they are table functions"));
+        };
+        let fields = Ex::known(column(0), ScalarType::Array(Box::new(ScalarType::Text)), false);
+        let mut rel = flat_map(hirs::unit(), vec![SetCall { func, args, columns, first: 0 }], false);
+        let int8 = |n: usize| {
+            Ex::known(hirs::literal(Datum::Int64(n as i64), ScalarType::Int64), ScalarType::Int64, false)
+        };
+        if csv {
+            let length = self.named_call("cardinality", vec![fields.clone()])?;
+            let fits = self.operator("=", vec![length, int8(names.len())])?;
+            rel = hirs::filter(rel, vec![self.to_bool(fits, "csv_extract")?]);
+        }
+        let n = names.len();
+        let mut scalars = vec![];
+        let mut columns = vec![];
+        for (i, name) in names.into_iter().enumerate() {
+            let field = self.subscripted(fields.clone(), int8(i + 1))?;
+            scalars.push(self.settle(field)?.0);
+            columns
+                .push((name.unwrap_or_else(|| format!("column{}", i + 1)), ScalarType::Text.nullable(true)));
+        }
+        let rel = hirs::project(hirs::map(rel, scalars), (1..=n).collect(), n + 1);
+        let table = match alias {
+            Some(a) => {
+                self.rename_columns(&fold(&a.name), a, &mut columns)?;
+                fold(&a.name)
+            }
+            None => name.to_string(),
+        };
+        let table = ScopeTable { alias: table, schema: None, scalar: false, hidden: None };
+        Ok(From { rel, arity: n, scope: Scope::of(table, columns) })
     }
 
     /// `jsonb_to_record(j) AS t (a int, b text)` and `jsonb_to_recordset`: each column is a field of the object, cast.

@@ -8,7 +8,7 @@ use repr::error::SqlState;
 use repr::{Arena, Datum, EvalError, ScalarType};
 
 use super::pattern;
-use super::registry::{LAX, LAX_FAILS, LAX_MAYBE, MAYBE, PURE, Table};
+use super::registry::{LAX, LAX_FAILS, LAX_MAYBE, LAX_NULLABLE, PURE, Table};
 
 /// Types with comparison operators of their own; others get there by implicit casts (varchar,
 /// char and name by text; intervals compare by length, in the time module).
@@ -86,8 +86,8 @@ pub(super) fn register(t: &mut Table) {
     }
     macro_rules! quantified_regex {
         ($($name:literal $op:ident;)*) => {$(
-            t.add(concat!("any_", $name), "", super::registry::LAX_MAYBE, |a, _, m| any::<{ Op::$op as u8 }>(a, m));
-            t.add(concat!("all_", $name), "", super::registry::LAX_MAYBE, |a, _, m| all::<{ Op::$op as u8 }>(a, m));
+            t.add(concat!("any_", $name), "", LAX_MAYBE, |a, _, m| any::<{ Op::$op as u8 }>(a, m));
+            t.add(concat!("all_", $name), "", LAX_MAYBE, |a, _, m| all::<{ Op::$op as u8 }>(a, m));
         )*};
     }
     quantified_regex! {

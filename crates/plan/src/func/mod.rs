@@ -46,6 +46,7 @@ mod text;
 mod time;
 pub mod window;
 
+pub use pattern::group_names;
 pub use registry::{FunctionKind, Signature, signatures};
 pub use text::quote_ident;
 

@@ -334,6 +334,12 @@ fn similar_to(pattern: &str, escape: Option<char>) -> Result<String, EvalError> 
 }
 
 /// `text ~ pattern`, `text ~* pattern`.
+/// The names of a pattern's groups, those without a name too. Error 2201B for a bad pattern.
+pub fn group_names(pattern: &str) -> Result<Vec<Option<String>>, EvalError> {
+    let (regex, _) = compiled(pattern, "", false)?;
+    Ok(regex.capture_names().skip(1).map(|n| n.map(str::to_string)).collect())
+}
+
 pub(super) fn regex_matches(text: &str, pattern: &str, insensitive: bool) -> Result<bool, EvalError> {
     Ok(cached(pattern, u8::from(insensitive))?.is_match(text))
 }

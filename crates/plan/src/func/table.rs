@@ -61,6 +61,25 @@ fn times(start: i64, stop: i64, step: Interval, mut give: impl FnMut(i64)) -> Re
 }
 
 pub(super) fn register(t: &mut Table) {
+    // `csv_extract(n, text)` is planned as this and its fields.
+    t.rows(
+        "csv_fields",
+        "csv_fields(text) -> text[] -- the fields of each line of CSV",
+        true,
+        |a, m, emit| {
+            let mut reader = csv::ReaderBuilder::new()
+                .has_headers(false)
+                .flexible(true)
+                .from_reader(a[0].text().as_bytes());
+            for record in reader.records() {
+                let record =
+                    record.map_err(|e| EvalError::new(code::INVALID_TEXT_REPRESENTATION, e.to_string()))?;
+                let fields: Vec<Datum<'_>> = record.iter().map(|f| Datum::Text(m.text(f))).collect();
+                emit(&[m.array1(&fields)]);
+            }
+            Ok(())
+        },
+    );
     t.rows(
         "generate_series_int4",
         "generate_series(int4, int4) -> int4; generate_series(int4, int4, int4) -> int4 -- start, stop, step",

@@ -368,6 +368,22 @@ pub(crate) fn plan_update(planner: &Planner<'_>, s: Update) -> Result<Plan, SqlE
     Ok(Plan::ReadThenWrite { table: item.id, selection, update: true, returning })
 }
 
+/// Moves an expression over the table's `arity` columns and a partner's into a query over the partners, to which the
+/// table's columns are one level out.
+fn into_partners(e: &mut HirScalarExpr, arity: usize) {
+    hirs::rewrite(e, 0, &mut |e, depth| {
+        if let HirScalarExpr::Column(c) = e
+            && c.level == depth
+        {
+            match c.column.checked_sub(arity) {
+                Some(column) => c.column = column,
+                None => c.level += 1,
+            }
+        }
+        false
+    });
+}
+
 /// Rows of the table and what `scalars` are for one partner of each that meets the predicate; those without partners go.
 /// Both are planned over the table's columns followed by the partner's.
 fn with_partner(
@@ -377,20 +393,7 @@ fn with_partner(
     mut predicate: Vec<HirScalarExpr>,
     mut scalars: Vec<HirScalarExpr>,
 ) -> HirRelationExpr {
-    // The partner is found in a lateral query, to which the table's columns are one level out.
-    for e in predicate.iter_mut().chain(&mut scalars) {
-        hirs::rewrite(e, 0, &mut |e, depth| {
-            if let HirScalarExpr::Column(c) = e
-                && c.level == depth
-            {
-                match c.column.checked_sub(arity) {
-                    Some(column) => c.column = column,
-                    None => c.level += 1,
-                }
-            }
-            false
-        });
-    }
+    predicate.iter_mut().chain(&mut scalars).for_each(|e| into_partners(e, arity));
     let n = scalars.len();
     let partners = hirs::map(hirs::filter(from.rel, predicate), scalars);
     let values = hirs::project(partners, (from.arity..from.arity + n).collect(), from.arity + n);
@@ -443,13 +446,14 @@ pub(crate) fn plan_delete(planner: &Planner<'_>, s: Delete) -> Result<Plan, SqlE
         }
         (Some(using), selection) => {
             // A row goes if any row of USING goes with it.
-            let inner = env.within(scope.clone(), true);
-            let from = planner.plan_from(using, &inner)?;
+            let from = planner.plan_from(using, &env)?;
             let mut partners = from.rel;
             if let Some(selection) = selection {
-                let scope = Rc::new(from.scope);
-                let predicate =
-                    planner.plan_bool(&Ctx::plain(&scope, &inner, "WHERE"), selection, "WHERE")?;
+                let both = table_scope(item, alias).join(from.scope, desc.arity());
+                let both = Rc::new(both.map_err(|e| planner.text.at(name.span(), e))?);
+                let ctx = Ctx::plain(&both, &env, "WHERE");
+                let mut predicate = planner.plan_bool(&ctx, selection, "WHERE")?;
+                into_partners(&mut predicate, desc.arity());
                 partners = hirs::filter(partners, vec![predicate]);
             }
             rel = hirs::filter(rel, vec![HirScalarExpr::Exists(Box::new(partners))]);
