@@ -200,6 +200,37 @@ public class KafkaClient {
         }
         say("delete records", admin.deleteRecords(Map.of(zero, RecordsToDelete.beforeOffset(600))).lowWatermarks().get(zero).get().lowWatermark());
         say("what is left", read(T, 0, 600, Map.of()).size());
+        admin.createTopics(List.of(new NewTopic("java-exact", 1, (short) 1))).all().get();
+        var exact = producer(Map.of("transactional.id", "java"));
+        exact.initTransactions();
+        for (int n = 0; n < 3; n++) {
+            exact.beginTransaction();
+            exact.send(new ProducerRecord<>("java-exact", 0, null, "" + n)).get();
+            if (n == 1) exact.abortTransaction(); else exact.commitTransaction();
+        }
+        List<Object> seen = new ArrayList<>();
+        for (String level : List.of("read_committed", "read_uncommitted")) {
+            seen.add(read("java-exact", 0, 0, Map.of("isolation.level", level)).stream().map(ConsumerRecord::value).toList());
+        }
+        say("transactions", seen);
+        TopicPartition place = new TopicPartition("java-exact", 0);
+        try (var consumer = consumer(Map.of("group.id", "java-exact"))) {
+            exact.beginTransaction();
+            exact.sendOffsetsToTransaction(Map.of(place, new OffsetAndMetadata(4)), consumer.groupMetadata());
+            exact.commitTransaction();
+            say("offsets in a transaction", consumer.committed(Set.of(place)).get(place).offset());
+        }
+        exact.beginTransaction();
+        exact.send(new ProducerRecord<>("java-exact", 0, null, "late")).get();
+        var second = producer(Map.of("transactional.id", "java"));
+        second.initTransactions();
+        try {
+            exact.commitTransaction();
+        } catch (org.apache.kafka.common.KafkaException e) {
+            say("transactions: fencing", e.getClass().getSimpleName());
+        }
+        exact.close(Duration.ZERO);
+        second.close();
         Map<String, Object> login = new HashMap<>(Map.of("bootstrap.servers", args[1], "security.protocol", "SASL_SSL",
             "ssl.truststore.type", "PEM", "ssl.truststore.location", args[2]));
         for (String mechanism : List.of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "wrong")) {

@@ -183,6 +183,30 @@ def gone():
 wait(gone)
 say("retention by age", "done")
 c.close()
+admin.create_topics([NewTopic("exact", 1, 1)])["exact"].result(30)
+t = producer(transactional_id="py", message_timeout_ms=30_000)
+t.init_transactions(30)
+for n, commit in enumerate([True, False, True]):
+    t.begin_transaction()
+    t.produce("exact", str(n))
+    assert t.flush(30) == 0
+    (t.commit_transaction if commit else t.abort_transaction)(30)
+say("transactions", [[m.value() for m in read("exact", 0, isolation_level=i)] for i in ("read_committed", "read_uncommitted")])
+c = consumer(group_id="exact", isolation_level="read_committed")
+t.begin_transaction()
+t.send_offsets_to_transaction([TopicPartition("exact", 0, 4)], c.consumer_group_metadata(), 30)
+t.commit_transaction(30)
+say("offsets in a transaction", [tp.offset for tp in c.committed([TopicPartition("exact", 0)], 30)])
+c.close()
+t.begin_transaction()
+t.produce("exact", "late")
+assert t.flush(30) == 0
+second = producer(transactional_id="py")
+second.init_transactions(30)
+try:
+    t.commit_transaction(30)
+except KafkaException as e:
+    say("transactions: fencing", (e.args[0].name(), e.args[0].fatal()))
 say("delete a topic", refused(admin.delete_topics([T])[T]))
 wait(lambda: T not in admin.list_topics(timeout=30).topics)
 say("delete it again", refused(admin.delete_topics([T])[T]))

@@ -53,6 +53,22 @@ async function groupRead(client, group, topic, n) {
   await idempotent.disconnect();
   await producer.send({ topic: T, messages: [{ key: 'k', value: null, headers: { a: '1' }, partition: 1 }] });
   await producer.disconnect();
+  const exact = kafka.producer({ transactionalId: 'js', idempotent: true, maxInFlightRequests: 1 });
+  await exact.connect();
+  await admin.createTopics({ topics: [{ topic: 'js-exact', numPartitions: 1, replicationFactor: 1 }] });
+  for (const n of [0, 1, 2]) {
+    const transaction = await exact.transaction();
+    await transaction.send({ topic: 'js-exact', messages: [{ value: String(n), partition: 0 }] });
+    await (n === 1 ? transaction.abort() : transaction.commit());
+  }
+  say('transactions', (await groupRead(kafka, 'js-exact', 'js-exact', 2)).map((m) => m.value.toString()));
+  const moving = await exact.transaction();
+  const offsets = [{ topic: 'js-exact', partitions: [{ partition: 0, offset: '5' }] }];
+  await moving.sendOffsets({ consumerGroupId: 'js-moved', topics: offsets });
+  await moving.commit();
+  const moved = await admin.fetchOffsets({ groupId: 'js-moved', topics: ['js-exact'] });
+  say('offsets in a transaction', moved[0].partitions.map((p) => p.offset));
+  await exact.disconnect();
   const first = await groupRead(kafka, 'js', T, 101);
   const all = first.concat(await groupRead(kafka, 'js', T, 200));
   const values = all.filter((m) => m.partition === 0).map((m) => m.value.toString());

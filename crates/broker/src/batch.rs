@@ -52,8 +52,8 @@ pub enum Refused {
     Corrupt,
     /// Bigger than [`MAX_BATCH`].
     TooLarge,
-    /// Part of a transaction, or a control batch.
-    Transactional,
+    /// A marker, which only the broker writes.
+    Control,
 }
 
 impl Header {
@@ -92,10 +92,23 @@ impl Header {
         if header.records <= 0 || header.last_delta != header.records - 1 {
             return Err(Refused::Corrupt);
         }
-        if header.attributes & 0x30 != 0 {
-            return Err(Refused::Transactional);
+        if header.is_control() {
+            return Err(Refused::Control);
+        }
+        if header.is_transactional() && header.producer < 0 {
+            return Err(Refused::Corrupt);
         }
         Ok(header)
+    }
+
+    /// Whether it is part of a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0
+    }
+
+    /// Whether it is a marker at the end of a transaction.
+    pub fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
     }
 
     /// The offset of its last record.
@@ -127,6 +140,39 @@ pub fn stamp(batch: &mut [u8], time: i64) {
 fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// In a batch's attributes: it is part of a transaction; it is a marker of the broker.
+const TRANSACTIONAL: i16 = 0x10;
+const CONTROL: i16 = 0x20;
+/// The bytes of a marker's record.
+pub const MARKER: usize = 17;
+
+/// The marker that ends a producer's transaction in a partition.
+pub fn marker(producer: i64, epoch: i16, committed: bool, time: i64, base: i64) -> (Header, Bytes) {
+    let header = Header {
+        base,
+        last_delta: 0,
+        attributes: TRANSACTIONAL | CONTROL,
+        base_timestamp: time,
+        max_timestamp: time,
+        producer,
+        epoch,
+        sequence: -1,
+        records: 1,
+    };
+    // Length, attributes, differences; a key of version 0 and what it is; a value of version 0 and epoch 0; no headers.
+    let mut record = [0; MARKER];
+    (record[0], record[4], record[9]) = (2 * (MARKER as u8 - 1), 2 * 4, 2 * 6);
+    record[8] = u8::from(committed);
+    with_records(&header, 1, &record).expect("it is not packed")
+}
+
+/// Whether a marker says that its transaction was committed.
+pub fn committed(batch: &[u8]) -> Option<bool> {
+    let header = Header::read(batch)?;
+    let record = records(&header, batch.get(HEADER..)?).next()??;
+    Some(record.key? == [0, 0, 0, 1])
 }
 
 /// In a batch's attributes: all its records have its greatest timestamp.
@@ -307,6 +353,23 @@ pub(crate) mod tests {
         assert_eq!(find_timestamp(&b, 5), Some((10, 100)));
         assert_eq!(find_timestamp(&b, 15), Some((30, 101)));
         assert_eq!(find_timestamp(&b, 31), None);
+    }
+
+    /// Makes a batch part of a transaction.
+    pub(crate) fn make_transactional(batch: &mut [u8]) {
+        batch[22] |= TRANSACTIONAL as u8;
+        seal(batch);
+    }
+
+    #[test]
+    fn markers_say_how_it_ended() {
+        for end in [true, false] {
+            let (header, bytes) = marker(7, 3, end, 1_000, 42);
+            assert_eq!(Header::sound(&bytes), Some(header));
+            assert_eq!(committed(&bytes), Some(end));
+            assert_eq!(bytes.len(), HEADER + MARKER);
+            assert_eq!(Header::check(&bytes), Err(Refused::Control), "no client writes them");
+        }
     }
 
     #[test]

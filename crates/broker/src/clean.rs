@@ -10,6 +10,8 @@
 //! read where a newer one, or the mark of its deletion, could be read before. Such a mark (a record without a value) goes
 //! `delete.retention.ms` after the pass that first saw it, in which everything older of its key went.
 //!
+//! What belongs to an aborted transaction goes too; what comes after the first open one waits; markers stay.
+//!
 //! Records keep their bytes and offsets; a batch keeps its first and last offset. The last batch of a partition is left as
 //! it is: a reader that found nothing there would never come to the partition's end.
 
@@ -22,7 +24,7 @@ use tokio::sync::oneshot;
 use crate::Shared;
 use crate::batch::{self, HEADER, Header, Record};
 use crate::codec;
-use crate::state::{Indexed, NEVER, Piece};
+use crate::state::{Aborted, Indexed, NEVER, Piece};
 use crate::writer::{Job, Run, now};
 
 /// The keys that one pass looks at. More of them take more passes.
@@ -46,9 +48,17 @@ struct Found {
     name: String,
     partition: i32,
     batches: Vec<Indexed>,
+    aborted: Vec<Aborted>,
     cleaned: i64,
     lag_ms: i64,
     retention_ms: i64,
+}
+
+impl Found {
+    fn is_aborted(&self, header: &Header) -> bool {
+        let here = |a: &&Aborted| a.producer == header.producer && (a.first..=a.last).contains(&header.base);
+        header.is_transactional() && self.aborted.iter().any(|a| here(&a))
+    }
 }
 
 /// Compacts what is due, on a thread that may wait.
@@ -74,7 +84,9 @@ fn due(shared: &Shared, name: &str, partition: i32) -> Option<Found> {
     let state = shared.state();
     let topic = state.topics.get(name)?;
     let place = topic.partitions.get(usize::try_from(partition).ok()?)?;
-    let batches = place.batches.iter().take(place.batches.len().saturating_sub(1));
+    let stable = place.stable();
+    let last = place.batches.len().saturating_sub(1);
+    let batches = place.batches.iter().take(last).take_while(|b| b.last < stable);
     let dirty = batches.clone().skip(place.batches.partition_point(|b| b.base < place.cleaned));
     let lag_ms = topic.settings.compaction_lag_ms;
     let young = now().saturating_sub(lag_ms);
@@ -87,6 +99,7 @@ fn due(shared: &Shared, name: &str, partition: i32) -> Option<Found> {
         name: name.to_string(),
         partition,
         batches: batches.cloned().collect(),
+        aborted: place.aborted.clone(),
         cleaned: place.cleaned,
         lag_ms,
         retention_ms: topic.settings.delete_retention_ms,
@@ -102,7 +115,8 @@ fn compact(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle, found: Found)
             break;
         }
         let (header, records) = read(shared, batch)?;
-        for record in batch::records(&header, &records) {
+        let counts = !header.is_control() && !found.is_aborted(&header);
+        for record in batch::records(&header, &records).filter(|_| counts) {
             if let Record { key: Some(key), offset, .. } = record? {
                 last.insert(hash(key), offset);
             }
@@ -121,7 +135,14 @@ fn compact(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle, found: Found)
     let mut adjacent = false;
     for batch in found.batches.iter().take_while(|b| b.base < cleaned) {
         let (header, records) = read(shared, batch)?;
-        match rewrite(&header, &records, &last, batch.horizon, now, found.retention_ms)? {
+        let rewritten = if header.is_control() {
+            Rewritten::Same
+        } else if found.is_aborted(&header) {
+            Rewritten::Nothing
+        } else {
+            rewrite(&header, &records, &last, batch.horizon, now, found.retention_ms)?
+        };
+        match rewritten {
             Rewritten::Same => adjacent = false,
             rewritten => {
                 if !adjacent {

@@ -29,7 +29,10 @@ mod list {
     pub const POLICY_VIOLATION: Code = 44;
     pub const OUT_OF_ORDER_SEQUENCE: Code = 45;
     pub const INVALID_PRODUCER_EPOCH: Code = 47;
-    pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Code = 53;
+    pub const INVALID_TXN_STATE: Code = 48;
+    pub const INVALID_PRODUCER_ID_MAPPING: Code = 49;
+    pub const INVALID_TRANSACTION_TIMEOUT: Code = 50;
+    pub const OPERATION_NOT_ATTEMPTED: Code = 55;
     pub const STORAGE_ERROR: Code = 56;
     pub const SASL_AUTHENTICATION_FAILED: Code = 58;
     pub const NON_EMPTY_GROUP: Code = 68;
@@ -37,5 +40,7 @@ mod list {
     pub const MEMBER_ID_REQUIRED: Code = 79;
     pub const GROUP_SUBSCRIBED_TO_TOPIC: Code = 86;
     pub const INVALID_RECORD: Code = 87;
+    pub const UNSTABLE_OFFSET_COMMIT: Code = 88;
+    pub const PRODUCER_FENCED: Code = 90;
 }
 pub use list::*;

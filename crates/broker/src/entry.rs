@@ -11,12 +11,17 @@
 //!     7 compaction  topic u32 │ partition i32 │ from i64 │ to i64 │ before u64 │ n u32 │ (base offset i64, horizon i64)
 //!     8 begin       topic u32 │ partition i32 │ first offset i64
 //!     9 forgotten   topic u32 │ partition i32 │ group
+//!    10 owner       0 u32 │ producer i64 │ epoch i16 │ timeout i32 │ transactional id
+//!    11 waiting     as 4, then producer i64: what a 4 will say once the producer's transaction is committed
+//!    12 ended       0 u32 │ producer i64 │ epoch i16 │ committed u8 │ time i64 │ n u32 │ (topic u32, partition i32, offset i64)
 //!   text = length u32 │ UTF-8
 //! ```
 //!
 //! *compaction*: of the batches with offsets from `from` to below `to`, those that stand in the log before `before` are gone,
 //! and those of kind 6 from there on take their place: one entry makes the change, whatever a crash left. Batches may also
 //! be moved to the log's end as they are; of two with the same offset the later one counts.
+//!
+//! *ended* decides: the markers, batches at those offsets, follow in the same write; what a crash cut off is written again.
 //!
 //! All integers are little endian, except inside record batches. A topic entry replaces an earlier one of the same topic
 //! (partitions were added, or the log's beginning is about to be cut off). Numbers of topics are never used twice.
@@ -61,6 +66,20 @@ pub enum Entry<'a> {
     Begin { topic: u32, partition: i32, offset: i64 },
     /// Nobody knows any more how far a group has read a partition.
     Forgotten { topic: u32, partition: i32, group: &'a str },
+    /// A transactional id belongs to a producer.
+    Owner { producer: i64, epoch: i16, timeout_ms: i32, id: &'a str },
+    /// How far a consumer group will have read.
+    Waiting {
+        topic: u32,
+        partition: i32,
+        group: &'a str,
+        offset: i64,
+        epoch: i32,
+        metadata: Option<&'a str>,
+        producer: i64,
+    },
+    /// A transaction is over; the places of its markers.
+    Ended { producer: i64, epoch: i16, committed: bool, time: i64, markers: Vec<(u32, i32, i64)> },
 }
 
 impl<'a> Entry<'a> {
@@ -120,8 +139,9 @@ impl<'a> Entry<'a> {
                 out.push(3);
                 out.extend(topic.to_le_bytes());
             }
-            Entry::Committed { topic, partition, group, offset, epoch, metadata } => {
-                out.push(4);
+            Entry::Committed { topic, partition, group, offset, epoch, metadata }
+            | Entry::Waiting { topic, partition, group, offset, epoch, metadata, .. } => {
+                out.push(if matches!(self, Entry::Committed { .. }) { 4 } else { 11 });
                 out.extend(topic.to_le_bytes());
                 out.extend(partition.to_le_bytes());
                 out.extend(offset.to_le_bytes());
@@ -130,6 +150,31 @@ impl<'a> Entry<'a> {
                 out.push(u8::from(metadata.is_some()));
                 if let Some(metadata) = metadata {
                     text(&mut out, metadata);
+                }
+                if let Entry::Waiting { producer, .. } = self {
+                    out.extend(producer.to_le_bytes());
+                }
+            }
+            Entry::Owner { producer, epoch, timeout_ms, id } => {
+                out.push(10);
+                out.extend([0; 4]);
+                out.extend(producer.to_le_bytes());
+                out.extend(epoch.to_le_bytes());
+                out.extend(timeout_ms.to_le_bytes());
+                text(&mut out, id);
+            }
+            Entry::Ended { producer, epoch, committed, time, markers } => {
+                out.push(12);
+                out.extend([0; 4]);
+                out.extend(producer.to_le_bytes());
+                out.extend(epoch.to_le_bytes());
+                out.push(u8::from(*committed));
+                out.extend(time.to_le_bytes());
+                out.extend((markers.len() as u32).to_le_bytes());
+                for (topic, partition, offset) in markers {
+                    out.extend(topic.to_le_bytes());
+                    out.extend(partition.to_le_bytes());
+                    out.extend(offset.to_le_bytes());
                 }
             }
         }
@@ -146,7 +191,9 @@ impl<'a> Entry<'a> {
             | Entry::Committed { topic, .. }
             | Entry::Compaction { topic, .. }
             | Entry::Begin { topic, .. }
+            | Entry::Waiting { topic, .. }
             | Entry::Forgotten { topic, .. } => *topic,
+            Entry::Owner { .. } | Entry::Ended { .. } => 0,
         }
     }
 
@@ -185,7 +232,7 @@ impl<'a> Entry<'a> {
             },
             9 => Entry::Forgotten { topic, partition: i32::from_le_bytes(take(r)?), group: take_text(r)? },
             3 => Entry::Deleted { topic },
-            4 => {
+            4 | 11 => {
                 let partition = i32::from_le_bytes(take(r)?);
                 let (offset, epoch) = (i64::from_le_bytes(take(r)?), i32::from_le_bytes(take(r)?));
                 let group = take_text(r)?;
@@ -193,7 +240,30 @@ impl<'a> Entry<'a> {
                     [0] => None,
                     _ => Some(take_text(r)?),
                 };
-                Entry::Committed { topic, partition, group, offset, epoch, metadata }
+                match kind {
+                    4 => Entry::Committed { topic, partition, group, offset, epoch, metadata },
+                    _ => {
+                        let producer = i64::from_le_bytes(take(r)?);
+                        Entry::Waiting { topic, partition, group, offset, epoch, metadata, producer }
+                    }
+                }
+            }
+            10 => Entry::Owner {
+                producer: i64::from_le_bytes(take(r)?),
+                epoch: i16::from_le_bytes(take(r)?),
+                timeout_ms: i32::from_le_bytes(take(r)?),
+                id: take_text(r)?,
+            },
+            12 => {
+                let (producer, epoch) = (i64::from_le_bytes(take(r)?), i16::from_le_bytes(take(r)?));
+                let (committed, time) = (take(r)? != [0], i64::from_le_bytes(take(r)?));
+                let n = u32::from_le_bytes(take(r)?);
+                let place = |r: &mut &[u8]| {
+                    let (topic, partition) = (u32::from_le_bytes(take(r)?), i32::from_le_bytes(take(r)?));
+                    Some((topic, partition, i64::from_le_bytes(take(r)?)))
+                };
+                let markers = (0..n).map(|_| place(r)).collect::<Option<Vec<_>>>()?;
+                Entry::Ended { producer, epoch, committed, time, markers }
             }
             _ => return None,
         })
@@ -250,6 +320,23 @@ mod tests {
             },
             Entry::Begin { topic: 1, partition: 2, offset: 12 },
             Entry::Forgotten { topic: 1, partition: 2, group: "g" },
+            Entry::Owner { producer: 1 << 40, epoch: 3, timeout_ms: 60_000, id: "sink" },
+            Entry::Waiting {
+                topic: 1,
+                partition: 0,
+                group: "g",
+                offset: 12,
+                epoch: -1,
+                metadata: None,
+                producer: 1 << 40,
+            },
+            Entry::Ended {
+                producer: 1 << 40,
+                epoch: 3,
+                committed: true,
+                time: 5,
+                markers: vec![(1, 0, 9), (7, 2, 1 << 33)],
+            },
             Entry::Deleted { topic: 7 },
             Entry::Committed {
                 topic: 1,

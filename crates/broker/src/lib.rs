@@ -11,7 +11,7 @@
 //! when it is synced, and nobody can read it before. All topics share one log ([`storage::segment`]), so that one
 //! `fdatasync` serves all producers that wait.
 //!
-//! Not offered, and refused: transactions (the producer fails at once), replication, groups of the newer
+//! Not offered, and refused: replication, groups of the newer
 //! protocol, record formats before 2.
 //!
 //! | module | is the only home of |
@@ -28,6 +28,7 @@
 //! | [`settings`] | what can be set of a topic |
 //! | [`clean`] | compaction |
 //! | [`entry`] | the bytes of the log |
+//! | [`transaction`] | who has a transactional id, and what is under way |
 //! | [`state`] | topics and where their records are |
 //! | [`writer`] | offsets, idempotence, group commit, recovery |
 
@@ -45,6 +46,7 @@ mod schema;
 mod settings;
 mod state;
 mod tls;
+mod transaction;
 mod writer;
 
 use std::fmt;

@@ -295,6 +295,43 @@ pub static APIS: &[Api] = &[
         flexible: 2,
         fields: &[all(Text), all(Fixed(4)), from(3, Fixed(10))],
     },
+    // From 4 on the next two are for brokers and for a newer kind of transactions.
+    Api {
+        key: ApiKey::AddPartitionsToTxn,
+        announced: (0, 3),
+        first: 0,
+        flexible: 3,
+        fields: &[all(Text), all(Fixed(10)), all(List(&[all(Text), all(Fixeds(4))]))],
+    },
+    Api {
+        key: ApiKey::AddOffsetsToTxn,
+        announced: (0, 3),
+        first: 0,
+        flexible: 3,
+        fields: &[all(Text), all(Fixed(10)), all(Text)],
+    },
+    Api {
+        key: ApiKey::EndTxn,
+        announced: (0, 3),
+        first: 0,
+        flexible: 3,
+        fields: &[all(Text), all(Fixed(11))],
+    },
+    Api {
+        key: ApiKey::TxnOffsetCommit,
+        announced: (0, 3),
+        first: 0,
+        flexible: 3,
+        fields: &[
+            all(Text),
+            all(Text),
+            all(Fixed(10)),
+            from(3, Fixed(4)),
+            from(3, Text),
+            from(3, Text),
+            all(List(&[all(Text), all(List(&[all(Fixed(12)), from(2, Fixed(4)), all(Text)]))])),
+        ],
+    },
     Api {
         key: ApiKey::DescribeCluster,
         announced: (0, 1),

@@ -11,6 +11,7 @@ use crate::batch;
 use crate::codes::{self, Code};
 use crate::entry::BATCH_AT;
 use crate::settings::Settings;
+use crate::transaction::Place;
 
 /// Recent batches that are kept in memory beside the log, for those who read along.
 const CACHE_BYTES: usize = 32 << 20;
@@ -25,6 +26,8 @@ pub struct State {
     pub topics: BTreeMap<String, Topic>,
     /// How far each group has read; by group, then topic and partition.
     pub committed: BTreeMap<String, BTreeMap<(String, i32), Committed>>,
+    /// Offsets that wait for the end of a producer's transaction.
+    pub waiting: BTreeMap<Place, i64>,
     /// Whether batches stay in memory because there is no log.
     pub in_memory: bool,
     /// The bytes of all batches.
@@ -55,12 +58,27 @@ pub struct Partition {
     pub batches: VecDeque<Indexed>,
     /// Their bytes.
     pub bytes: u64,
+    /// The transactions under way: producer, and the offset of its first record.
+    pub open: BTreeMap<i64, i64>,
+    /// The transactions that were aborted, by their end.
+    pub aborted: Vec<Aborted>,
     /// Up to here it is compacted.
     pub cleaned: i64,
     /// The first offset that can be read.
     pub start: i64,
     /// The next offset, the high watermark: everything below is durable.
     pub end: i64,
+}
+
+/// A transaction that was aborted, in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aborted {
+    /// Whose it was.
+    pub producer: i64,
+    /// The offset of its first record.
+    pub first: i64,
+    /// The offset of its marker.
+    pub last: i64,
 }
 
 /// Where a batch is.
@@ -176,6 +194,20 @@ impl State {
         }
     }
 
+    /// Notes that a batch is part of a transaction.
+    pub fn opened(&mut self, topic: &str, partition: i32, producer: i64, base: i64) {
+        if let Some(place) = self.partition_mut(topic, partition) {
+            place.open.entry(producer).or_insert(base);
+        }
+    }
+
+    /// Notes the end of a transaction in a partition.
+    pub fn closed(&mut self, topic: &str, partition: i32, producer: i64, committed: bool, last: i64) {
+        if let Some(place) = self.partition_mut(topic, partition) {
+            place.close(producer, committed, last);
+        }
+    }
+
     /// Takes a batch out of memory; it is in the log.
     fn forget(&mut self, topic: &str, number: u32, partition: i32, base: i64) {
         let found = self.topics.get_mut(topic).filter(|t| t.number == number);
@@ -205,6 +237,8 @@ impl State {
     pub fn begin(&mut self, topic: &str, partition: i32, offset: i64) {
         let Some(place) = self.partition_mut(topic, partition) else { return };
         place.start = place.start.max(offset);
+        let start = place.start;
+        place.aborted.retain(|a| a.last >= start);
         let n = place.batches.partition_point(|b| b.last < place.start);
         let old: Vec<_> = place.batches.drain(..n).collect();
         place.bytes -= old.iter().map(|b| b.len as u64).sum::<u64>();
@@ -252,21 +286,36 @@ impl State {
 }
 
 impl Partition {
-    /// The batches from `offset` on, at most `max` bytes but never less than one. The first may begin before `offset`:
+    /// Notes the end of a transaction.
+    pub fn close(&mut self, producer: i64, committed: bool, last: i64) {
+        if let Some(first) = self.open.remove(&producer)
+            && !committed
+        {
+            self.aborted.push(Aborted { producer, first, last });
+        }
+    }
+
+    /// Below here every transaction is decided.
+    pub fn stable(&self) -> i64 {
+        self.open.values().copied().min().unwrap_or(self.end)
+    }
+
+    /// The batches from `offset` on that begin below `below`, at most `max` bytes but never less than one. The first may begin before `offset`:
     /// clients skip.
-    pub fn pieces(&self, offset: i64, max: usize) -> Vec<Piece> {
+    pub fn pieces(&self, offset: i64, below: i64, max: usize) -> Vec<Piece> {
         let first = self.batches.partition_point(|b| b.last < offset);
         let mut bytes = 0;
         let fits = |b: &&Indexed| {
             bytes += b.len;
             bytes == b.len || bytes <= max
         };
-        self.batches.range(first..).take_while(fits).map(Piece::of).collect()
+        self.batches.range(first..).take_while(|b| b.base < below).take_while(fits).map(Piece::of).collect()
     }
 
     /// The batch that holds the first record not older than `timestamp`, if there is one.
-    pub fn batch_at_time(&self, timestamp: i64) -> Option<Piece> {
-        self.batches.iter().find(|b| b.max_timestamp >= timestamp).map(Piece::of)
+    pub fn batch_at_time(&self, timestamp: i64, below: i64) -> Option<Piece> {
+        let batches = self.batches.iter().take_while(|b| b.base < below);
+        batches.clone().find(|b| b.max_timestamp >= timestamp).map(Piece::of)
     }
 
     /// The greatest timestamp, and the batch that holds it.

@@ -23,6 +23,7 @@ use crate::codes::{self, Code};
 use crate::entry::{BATCH_AT, Entry};
 use crate::settings::Settings;
 use crate::state::{Committed, Indexed, Living, NEVER, Partition, State, Topic, indexed};
+use crate::transaction::{Place, Transaction, Transactions};
 
 /// How much one sync may wait for.
 const GROUP_JOBS: usize = 1_024;
@@ -56,7 +57,18 @@ pub enum Job {
     },
     /// Forget how far a group has read; one answer each.
     Forget { group: String, offsets: Vec<(String, i32)>, reply: oneshot::Sender<Vec<Result<(), Code>>> },
-    /// Let old records go and give space back.
+    /// Give a transactional id to a producer, which may have had it before.
+    Own {
+        id: String,
+        timeout_ms: i32,
+        before: Option<(i64, i16)>,
+        reply: oneshot::Sender<Result<(i64, i16), Code>>,
+    },
+    /// Something of a transaction begins.
+    Begun { owner: Owner, begun: Begun, reply: oneshot::Sender<Result<(), Code>> },
+    /// End a transaction.
+    End { owner: Owner, committed: bool, reply: oneshot::Sender<Result<(), Code>> },
+    /// Let old records go, end what takes too long, and give space back.
     Tidy,
     /// Raise the number of partitions.
     Grow { name: String, partitions: i32, reply: oneshot::Sender<Result<(), Code>> },
@@ -68,6 +80,21 @@ pub enum Job {
         offsets: Vec<(String, i32, Committed)>,
         reply: oneshot::Sender<Vec<Result<(), Code>>>,
     },
+}
+
+/// Who says that a transactional id is its own.
+pub struct Owner {
+    pub id: String,
+    pub producer: i64,
+    pub epoch: i16,
+}
+
+/// What begins.
+pub enum Begun {
+    /// What follows will say it.
+    Nothing,
+    /// Groups will have read so far.
+    Offsets(Vec<(Place, Committed)>),
 }
 
 /// Neighbouring batches that compaction made smaller.
@@ -109,6 +136,7 @@ pub struct Writer {
     shared: Arc<Shared>,
     log: Option<SegmentLog>,
     topics: BTreeMap<String, Ahead>,
+    transactions: Transactions,
     next_number: u32,
     /// Bytes that are about to be shown.
     coming: u64,
@@ -164,7 +192,7 @@ impl AheadPartition {
     /// Remembers a batch that was appended.
     fn note(&mut self, header: &Header) {
         self.end = self.end.max(header.last() + 1);
-        if header.producer < 0 {
+        if header.producer < 0 || header.is_control() {
             return;
         }
         self.used += 1;
@@ -190,6 +218,7 @@ impl AheadPartition {
 pub struct Recovered {
     pub state: State,
     topics: BTreeMap<String, Ahead>,
+    transactions: Transactions,
     next_number: u32,
 }
 
@@ -202,6 +231,8 @@ struct Found {
     batches: BTreeMap<i64, (Header, Indexed)>,
     /// Those that count once a compaction says so.
     pending: Vec<(Header, Indexed)>,
+    /// The markers among the batches, and whether they say that a transaction was committed.
+    markers: BTreeMap<i64, bool>,
     start: i64,
     /// Everything below was once given.
     end: i64,
@@ -228,8 +259,11 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
     let mut names: BTreeMap<u32, Named> = BTreeMap::new();
     let mut found: HashMap<(u32, i32), Found> = HashMap::new();
     let mut committed: BTreeMap<(String, u32, i32), Committed> = BTreeMap::new();
+    let mut owners: BTreeMap<String, Transaction> = BTreeMap::new();
+    let mut waiting: BTreeMap<(i64, String, u32, i32), Committed> = BTreeMap::new();
+    let mut decided = vec![];
     let mut next_number = 1;
-    for record in log.iter_prefix(BATCH_AT + batch::HEADER) {
+    for record in log.iter_prefix(BATCH_AT + batch::HEADER + batch::MARKER) {
         let mut record = record?;
         let damaged = |position: Position| StorageError::Io {
             attempt: "read",
@@ -243,10 +277,14 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
         next_number = next_number.max(entry.topic() + 1);
         match entry {
             Entry::Batch { topic, partition, batch } | Entry::Compacted { topic, partition, batch } => {
-                let header = Header::read(batch).ok_or_else(|| damaged(record.position))?;
+                let slice = batch;
+                let header = Header::read(slice).ok_or_else(|| damaged(record.position))?;
                 let found = found.entry((topic, partition)).or_default();
                 let batch = indexed(&header, record.position, record.len - BATCH_AT, None);
                 found.end = found.end.max(header.last() + 1);
+                if header.is_control() {
+                    found.markers.insert(header.base, batch::committed(slice).unwrap_or(false));
+                }
                 if record.bytes.first() == Some(&1) {
                     // What was moved keeps what compaction knew of it.
                     let horizon = found.batches.get(&header.base).map_or(NEVER, |(_, b)| b.horizon);
@@ -285,7 +323,39 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
             Entry::Forgotten { topic, partition, group } => {
                 committed.remove(&(group.to_string(), topic, partition));
             }
+            Entry::Owner { producer, epoch, timeout_ms, id } => {
+                let owner = Transaction { producer, epoch, timeout_ms, ..Transaction::default() };
+                owners.insert(id.to_string(), owner);
+            }
+            Entry::Waiting { topic, partition, group, offset, epoch, metadata, producer } => {
+                let value = Committed { offset, epoch, metadata: metadata.map(Into::into) };
+                waiting.insert((producer, group.to_string(), topic, partition), value);
+            }
+            Entry::Ended { producer, epoch, committed: done, time, markers } => {
+                let (ended, rest) = waiting.into_iter().partition(|((p, ..), _)| *p == producer);
+                waiting = rest;
+                for ((_, group, topic, partition), value) in ended {
+                    if done {
+                        committed.insert((group, topic, partition), value);
+                    }
+                }
+                decided.extend(markers.into_iter().map(|place| (place, producer, epoch, done, time)));
+            }
         }
+    }
+    // A crash may have come between a decision and its markers.
+    for ((topic, partition, offset), producer, epoch, done, time) in decided {
+        let found = found.entry((topic, partition)).or_default();
+        if offset < found.end || offset < found.start || !names.contains_key(&topic) {
+            continue;
+        }
+        let (header, bytes) = batch::marker(producer, epoch, done, time, offset);
+        let entry = Entry::Batch { topic, partition, batch: &bytes }.encode();
+        let position = log.append(&[&entry])?[0];
+        log.sync()?;
+        found.end = offset + 1;
+        found.markers.insert(offset, done);
+        found.batches.insert(offset, (header, indexed(&header, position, bytes.len(), None)));
     }
     let (mut state, mut topics) = (State::default(), BTreeMap::new());
     for ((group, number, partition), value) in committed {
@@ -302,6 +372,13 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
             let mut next = AheadPartition { start, end, ..AheadPartition::default() };
             for (header, batch) in found.batches.into_values() {
                 next.note(&header);
+                match found.markers.get(&header.base) {
+                    Some(committed) => place.close(header.producer, *committed, header.base),
+                    None if header.is_transactional() => {
+                        place.open.entry(header.producer).or_insert(header.base);
+                    }
+                    None => {}
+                }
                 if batch.last >= start {
                     place.bytes += batch.len as u64;
                     place.batches.push_back(batch);
@@ -316,7 +393,40 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
         state.topics.insert(name.clone(), topic);
         topics.insert(name, Ahead { number, id, settings, partitions: ahead });
     }
-    Ok(Recovered { state, topics, next_number })
+    let transactions = under_way(&mut state, owners, waiting);
+    Ok(Recovered { state, topics, transactions, next_number })
+}
+
+/// Brings transactions back that were under way, and gives them their time again.
+fn under_way(
+    state: &mut State,
+    owners: BTreeMap<String, Transaction>,
+    waiting: BTreeMap<(i64, String, u32, i32), Committed>,
+) -> Transactions {
+    let (mut transactions, now) = (Transactions::default(), now());
+    for (id, owner) in owners {
+        transactions.set(&id, owner);
+    }
+    for (name, topic) in &state.topics {
+        for (i, place) in topic.partitions.iter().enumerate() {
+            for producer in place.open.keys() {
+                if let Some(t) = transactions.of(*producer) {
+                    t.partitions.insert((name.clone(), i as i32));
+                    t.begun = Some(now);
+                }
+            }
+        }
+    }
+    for ((producer, group, number, partition), value) in waiting {
+        let name = state.topics.iter().find(|(_, t)| t.number == number).map(|(name, _)| name.clone());
+        if let (Some(name), Some(t)) = (name, transactions.of(producer)) {
+            let place = (group, name, partition);
+            state.waiting.insert(place.clone(), producer);
+            t.offsets.insert(place, value);
+            t.begun = Some(now);
+        }
+    }
+    transactions
 }
 
 impl Recovered {
@@ -324,7 +434,7 @@ impl Recovered {
     pub fn empty() -> Recovered {
         let mut state = State::default();
         state.in_memory = true;
-        Recovered { state, topics: BTreeMap::new(), next_number: 1 }
+        Recovered { state, topics: BTreeMap::new(), transactions: Transactions::default(), next_number: 1 }
     }
 
     /// Takes the visible part out, and leaves the writer's.
@@ -340,6 +450,7 @@ impl Writer {
             log: shared.log.clone(),
             shared,
             topics: recovered.topics,
+            transactions: recovered.transactions,
             next_number: recovered.next_number,
             coming: 0,
             changes: vec![],
@@ -462,8 +573,21 @@ impl Writer {
                 let done = offsets.into_iter().map(|(t, p)| self.forget(&group, t, p)).collect();
                 self.answer(reply, done, |done: &Vec<_>, code| vec![Err(code); done.len()]);
             }
+            Job::Own { id, timeout_ms, before, reply } => {
+                let owned = self.own(&id, timeout_ms, before);
+                self.answer(reply, owned, |_, code| Err(code));
+            }
+            Job::Begun { owner, begun, reply } => {
+                let done = self.begun(&owner, begun);
+                self.answer(reply, done, |_, code| Err(code));
+            }
+            Job::End { owner, committed, reply } => {
+                let done = self.end(&owner, committed);
+                self.answer(reply, done, |_, code| Err(code));
+            }
             Job::Tidy => {
                 self.retain();
+                self.abort_late();
                 self.finish();
                 self.give_back();
             }
@@ -483,6 +607,10 @@ impl Writer {
         let index = index.ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
         let place = &found.partitions[index];
         let (start, end) = (place.start, place.end);
+        let transactional = header.is_transactional();
+        if header.producer >= 0 {
+            self.transactions.may_write(header.producer, header.epoch, transactional)?;
+        }
         if header.producer >= 0
             && let Some(base) = place.check(&header)?
         {
@@ -512,7 +640,17 @@ impl Writer {
             ahead.partitions[index].note(&header);
         }
         let batch: Indexed = indexed(&header, position, stored.len(), Some(stored));
-        self.changes.push(Box::new(move |state| state.append(&topic, partition, batch)));
+        let producer = header.producer;
+        if transactional && let Some(t) = self.transactions.of(producer) {
+            t.begun.get_or_insert_with(now);
+            t.partitions.insert((topic.clone(), partition));
+        }
+        self.changes.push(Box::new(move |state| {
+            state.append(&topic, partition, batch);
+            if transactional {
+                state.opened(&topic, partition, producer, end);
+            }
+        }));
         Ok(Placed { base: end, start, time })
     }
 
@@ -656,6 +794,136 @@ impl Writer {
         Ok(())
     }
 
+    fn own(&mut self, id: &str, timeout_ms: i32, before: Option<(i64, i16)>) -> Result<(i64, i16), Code> {
+        if !self.transactions.has_room_for(id) {
+            return Err(codes::POLICY_VIOLATION);
+        }
+        let known = self.transactions.get(id).map(|t| (t.producer, t.epoch));
+        // A producer that goes on after an error names itself; one that was fenced off meanwhile is told so.
+        if let (Some(known), Some((producer, epoch))) = (known, before)
+            && known != (producer, epoch)
+        {
+            // It asked before, and the answer was lost.
+            return if known == (producer, epoch + 1) { Ok(known) } else { Err(codes::PRODUCER_FENCED) };
+        }
+        let (producer, epoch) = match known {
+            Some((producer, epoch)) if epoch < i16::MAX - 1 => (producer, epoch + 1),
+            _ => (self.shared.next_producer.fetch_add(1, Ordering::Relaxed), 0),
+        };
+        if known.is_some() {
+            self.finish_transaction(id, false)?;
+        }
+        self.append(&[Entry::Owner { producer, epoch, timeout_ms, id }.encode()])?;
+        self.transactions.set(id, Transaction { producer, epoch, timeout_ms, ..Transaction::default() });
+        Ok((producer, epoch))
+    }
+
+    fn begun(&mut self, owner: &Owner, begun: Begun) -> Result<(), Code> {
+        self.transactions.owned(&owner.id, owner.producer, owner.epoch)?;
+        let offsets = match begun {
+            Begun::Nothing => vec![],
+            Begun::Offsets(offsets) => offsets,
+        };
+        let mut entries = vec![];
+        for ((group, topic, partition), c) in &offsets {
+            let (number, _) = self.place(topic, *partition)?;
+            let metadata = c.metadata.as_deref();
+            let (partition, offset, epoch, producer) = (*partition, c.offset, c.epoch, owner.producer);
+            entries.push(
+                Entry::Waiting { topic: number, partition, group, offset, epoch, metadata, producer }
+                    .encode(),
+            );
+        }
+        if !entries.is_empty() {
+            self.append(&entries)?;
+        }
+        let transaction = self.transactions.owned(&owner.id, owner.producer, owner.epoch)?;
+        transaction.begun.get_or_insert_with(now);
+        for (place, value) in offsets {
+            let (producer, shown) = (owner.producer, place.clone());
+            transaction.offsets.insert(place, value);
+            self.changes.push(Box::new(move |state| {
+                state.waiting.insert(shown, producer);
+            }));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, owner: &Owner, committed: bool) -> Result<(), Code> {
+        let transaction = self.transactions.owned(&owner.id, owner.producer, owner.epoch)?;
+        if transaction.begun.is_none() {
+            // It was asked before, and the answer was lost.
+            let same = transaction.last.is_none_or(|last| last == committed);
+            return if same { Ok(()) } else { Err(codes::INVALID_TXN_STATE) };
+        }
+        self.finish_transaction(&owner.id, committed)
+    }
+
+    /// Decides, writes the markers, and commits the offsets that waited.
+    fn finish_transaction(&mut self, id: &str, committed: bool) -> Result<(), Code> {
+        let Some(transaction) = self.transactions.get(id).cloned() else { return Ok(()) };
+        let (producer, epoch, time) = (transaction.producer, transaction.epoch, now());
+        if !transaction.is_empty() {
+            // Topics that were deleted meanwhile need no marker.
+            let places: Vec<_> = transaction
+                .partitions
+                .iter()
+                .filter_map(|(name, partition)| {
+                    let (number, place) = self.place(name, *partition).ok()?;
+                    Some((name.clone(), number, *partition, place.end))
+                })
+                .collect();
+            let markers =
+                places.iter().map(|(_, number, partition, end)| (*number, *partition, *end)).collect();
+            let mut entries = vec![Entry::Ended { producer, epoch, committed, time, markers }.encode()];
+            let mut batches = vec![];
+            for (_, number, partition, end) in &places {
+                let (header, bytes) = batch::marker(producer, epoch, committed, time, *end);
+                entries.push(Entry::Batch { topic: *number, partition: *partition, batch: &bytes }.encode());
+                batches.push((header, bytes));
+            }
+            // One write: all of it, or nothing.
+            let positions = self.append(&entries)?;
+            for (((name, _, partition, end), (header, bytes)), position) in
+                places.into_iter().zip(batches).zip(positions.into_iter().skip(1))
+            {
+                if let Ok((_, place)) = self.place(&name, partition) {
+                    place.note(&header);
+                }
+                self.coming += bytes.len() as u64;
+                let batch = indexed(&header, position, bytes.len(), Some(bytes));
+                self.changes.push(Box::new(move |state| {
+                    state.append(&name, partition, batch);
+                    state.closed(&name, partition, producer, committed, end);
+                }));
+            }
+            self.changes.push(Box::new(move |state| {
+                for (place, value) in transaction.offsets {
+                    state.waiting.remove(&place);
+                    let (group, topic, partition) = place;
+                    if committed && state.topics.contains_key(&topic) {
+                        state.committed.entry(group).or_default().insert((topic, partition), value);
+                    }
+                }
+            }));
+        }
+        if let Some(transaction) = self.transactions.of(producer) {
+            transaction.ended(committed);
+        }
+        Ok(())
+    }
+
+    /// Aborts what takes too long, and fences its producer off.
+    fn abort_late(&mut self) {
+        for id in self.transactions.late(now()) {
+            let Some(timeout_ms) = self.transactions.get(&id).map(|t| t.timeout_ms) else { continue };
+            tracing::warn!(id, timeout_ms, "a transaction took too long and is aborted");
+            if let Err(code) = self.own(&id, timeout_ms, None) {
+                tracing::warn!(id, code, "a transaction could not be aborted");
+            }
+        }
+    }
+
     /// Lets records go that are older, or more, than their topic keeps.
     fn retain(&mut self) {
         let now = now();
@@ -760,7 +1028,18 @@ impl Writer {
                 Some(Entry::Committed { topic, partition, group, offset, epoch, metadata }.encode())
             })
         });
-        topics.chain(committed).collect()
+        let names = |topic: &str| state.topics.get(topic).map(|t| t.number);
+        let transactions = self.transactions.iter().flat_map(|(id, t)| {
+            let (producer, epoch, timeout_ms) = (t.producer, t.epoch, t.timeout_ms);
+            let owner = Entry::Owner { producer, epoch, timeout_ms, id }.encode();
+            let waiting = t.offsets.iter().filter_map(move |((group, topic, partition), c)| {
+                let (partition, offset, epoch) = (*partition, c.offset, c.epoch);
+                let (topic, metadata) = (names(topic)?, c.metadata.as_deref());
+                Some(Entry::Waiting { topic, partition, group, offset, epoch, metadata, producer }.encode())
+            });
+            std::iter::once(owner).chain(waiting)
+        });
+        topics.chain(committed).chain(transactions).collect()
     }
 
     /// Writes batches again, as they are, and lets readers read them there.
@@ -857,5 +1136,87 @@ mod tests {
         }
         assert!(place.producers.len() <= 2 * PRODUCERS);
         assert_eq!(place.check(&Header { producer: 4_999, ..header(0, 1, 0, 0) }), Ok(Some(4_999)));
+    }
+
+    /// The decision stands in the log before its markers. Wherever a crash cuts the log: it holds in all partitions or none.
+    #[test]
+    fn a_decision_holds_though_a_crash_cut_off_its_markers() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("threads");
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = crate::BrokerConfig { dir: Some(dir.path().into()), ..crate::BrokerConfig::default() };
+        let broker = runtime.block_on(crate::Broker::start(config)).expect("a free port");
+        let shared = Arc::clone(&broker.shared);
+        runtime.block_on(async {
+            let (reply, done) = oneshot::channel();
+            let settings = Settings::default();
+            shared.job(Job::Create { name: "t".into(), partitions: 3, settings, reply }).await;
+            done.await.expect("an answer").expect("made");
+            let (reply, done) = oneshot::channel();
+            shared.job(Job::Own { id: "x".into(), timeout_ms: 60_000, before: None, reply }).await;
+            let (producer, epoch) = done.await.expect("an answer").expect("given");
+            for (round, committed) in [(0, true), (1, false)] {
+                let batches = (0..3).map(|partition| {
+                    let mut bytes = batch::tests::batch(&[(1, b"v")], producer, round);
+                    batch::tests::make_transactional(&mut bytes);
+                    let header = Header::check(&bytes).expect("sound");
+                    Produced { topic: "t".into(), partition, header, bytes: bytes.into() }
+                });
+                let (reply, done) = oneshot::channel();
+                shared.job(Job::Produce { batches: batches.collect(), reply }).await;
+                done.await.expect("an answer").into_iter().for_each(|r| assert!(r.is_ok(), "{r:?}"));
+                let (reply, done) = oneshot::channel();
+                let owner = Owner { id: "x".into(), producer, epoch };
+                let place = ("g".to_string(), "t".to_string(), 0);
+                let value = Committed { offset: i64::from(round), epoch: -1, metadata: None };
+                let begun = Begun::Offsets(vec![(place, value)]);
+                shared.job(Job::Begun { owner, begun, reply }).await;
+                done.await.expect("an answer").expect("waits");
+                let (reply, done) = oneshot::channel();
+                let owner = Owner { id: "x".into(), producer, epoch };
+                shared.job(Job::End { owner, committed, reply }).await;
+                done.await.expect("an answer").expect("ended");
+            }
+        });
+        drop(shared);
+        runtime.block_on(broker.shutdown());
+        let open = |dir: &std::path::Path| {
+            let options = storage::segment::SegmentOptions::default();
+            SegmentLog::open(Arc::new(storage::RealFs), dir, options).expect("a log").0
+        };
+        let mut files = std::fs::read_dir(dir.path()).expect("there").map(|f| f.expect("a file").path());
+        let file = files.find(|p| p.extension().is_some_and(|e| e == "segment")).expect("one");
+        let bytes = std::fs::read(&file).expect("read");
+        let log = open(dir.path());
+        let mut ends: Vec<_> = log.iter().map(|r| r.expect("sound").position.0).skip(1).collect();
+        ends.push(log.end().0);
+        let mut decisions = vec![];
+        for (record, end) in log.iter().map(|r| r.expect("sound")).zip(ends) {
+            if let Entry::Ended { committed, markers, .. } = Entry::decode(&record.bytes).expect("an entry") {
+                assert_eq!(markers.len(), 3);
+                decisions.push(committed);
+            }
+            let cut = tempfile::tempdir().expect("a directory");
+            let copy = cut.path().join(file.file_name().expect("named"));
+            std::fs::write(copy, &bytes[..end as usize]).expect("written");
+            let cut = open(cut.path());
+            // Twice: what recovery writes is found by the next.
+            for _ in 0..2 {
+                let mut recovered = recover(&cut).expect("recovered");
+                let under_way = recovered.transactions.get("x").is_some_and(|t| t.begun.is_some());
+                let state = recovered.take_state();
+                let Some(topic) = state.topics.get("t") else { continue };
+                let open = topic.partitions.iter().any(|p| !p.open.is_empty()) || !state.waiting.is_empty();
+                assert_eq!(open, under_way, "cut at {end}");
+                for place in &topic.partitions {
+                    let markers = place.batches.iter().filter(|b| b.len == batch::HEADER + batch::MARKER);
+                    assert_eq!(markers.count(), decisions.len(), "cut at {end}");
+                    assert_eq!(place.aborted.len(), decisions.iter().filter(|c| !**c).count());
+                }
+                let kept = state.committed.get("g").map(|c| c.values().map(|c| c.offset).collect::<Vec<_>>());
+                assert_eq!(kept, (!decisions.is_empty()).then(|| vec![0]), "cut at {end}");
+            }
+        }
+        assert_eq!(decisions, [true, false]);
     }
 }

@@ -248,14 +248,144 @@ fn a_group_shares_partitions_and_goes_on_where_it_committed() {
     assert_eq!(read(5), (20..25).collect::<Vec<_>>());
 }
 
+fn transactional(address: SocketAddr, id: &str, more: &[(&str, &str)]) -> BaseProducer {
+    let settings = [&[("transactional.id", id)], more].concat();
+    let producer: BaseProducer = config(address, &settings).create().expect("a client");
+    producer.init_transactions(LONG).expect("a number");
+    producer
+}
+
+fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
+    let record = BaseRecord::<str, str>::to(topic).partition(partition).payload(value);
+    producer.send(record).map_err(|e| e.0).expect("room");
+}
+
+/// The values of partition 0 that a reader sees.
+fn seen(address: SocketAddr, topic: &str, isolation: &str) -> Vec<String> {
+    let settings = [("group.id", "reader"), ("enable.partition.eof", "true"), ("isolation.level", isolation)];
+    let consumer: BaseConsumer = config(address, &settings).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Beginning).expect("a place");
+    consumer.assign(&list).expect("a list");
+    let mut values = vec![];
+    loop {
+        match consumer.poll(LONG) {
+            Some(Ok(m)) => values.push(String::from_utf8_lossy(m.payload().expect("a value")).into_owned()),
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return values,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+const BOTH: [&str; 2] = ["read_committed", "read_uncommitted"];
+
 #[test]
-fn transactions_are_refused_at_once() {
+fn transactions_show_all_or_nothing() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    for dir in [None, Some(dir.path())] {
+        let broker = start(&runtime, dir);
+        let address = broker.listeners()[0].address;
+        create(&runtime, address, "t", &[]);
+        let producer = transactional(address, "a", &[]);
+        producer.begin_transaction().expect("begun");
+        send(&producer, "t", 0, "one");
+        producer.flush(LONG).expect("written");
+        assert_eq!(BOTH.map(|i| seen(address, "t", i).len()), [0, 1], "it is not decided yet");
+        producer.commit_transaction(LONG).expect("committed");
+        producer.begin_transaction().expect("begun");
+        send(&producer, "t", 0, "two");
+        producer.flush(LONG).expect("written");
+        producer.abort_transaction(LONG).expect("aborted");
+        producer.begin_transaction().expect("begun");
+        send(&producer, "t", 0, "three");
+        // Offsets are committed with it, or not at all.
+        let consumer: BaseConsumer = config(address, &[("group.id", "g")]).create().expect("a client");
+        let kept = || {
+            let client: BaseConsumer = config(address, &[("group.id", "g")]).create().expect("a client");
+            let mut list = TopicPartitionList::new();
+            list.add_partition("t", 0);
+            client.committed_offsets(list, LONG).map(|l| l.elements()[0].offset())
+        };
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset("t", 0, Offset::Offset(5)).expect("a place");
+        let group = consumer.group_metadata().expect("a group");
+        producer.send_offsets_to_transaction(&list, &group, LONG).expect("they wait");
+        producer.commit_transaction(LONG).expect("committed");
+        assert_eq!(kept(), Ok(Offset::Offset(5)));
+        // A second one with the same name fences the first off, and aborts what it had under way.
+        producer.begin_transaction().expect("begun");
+        send(&producer, "t", 0, "four");
+        producer.flush(LONG).expect("written");
+        let second = transactional(address, "a", &[]);
+        let fenced = producer.commit_transaction(LONG).expect_err("it is fenced off");
+        assert!(matches!(fenced, rdkafka::error::KafkaError::Transaction(ref e) if e.is_fatal()), "{fenced}");
+        second.begin_transaction().expect("begun");
+        send(&second, "t", 0, "five");
+        second.commit_transaction(LONG).expect("committed");
+        let all = vec!["one", "two", "three", "four", "five"];
+        let committed = vec!["one", "three", "five"];
+        assert_eq!(BOTH.map(|i| seen(address, "t", i)), [committed.clone(), all.clone()]);
+        // What is under way when the broker stops goes on after it.
+        second.begin_transaction().expect("begun");
+        send(&second, "t", 0, "six");
+        second.flush(LONG).expect("written");
+        let Some(dir) = dir else { continue };
+        runtime.block_on(broker.shutdown());
+        let listen = vec![address.into()];
+        let config_ = BrokerConfig { dir: Some(dir.into()), listen, ..BrokerConfig::default() };
+        let broker = runtime.block_on(Broker::start(config_)).expect("the same port");
+        assert_eq!(BOTH.map(|i| seen(address, "t", i).len()), [3, 6]);
+        send(&second, "t", 0, "seven");
+        second.commit_transaction(LONG).expect("committed");
+        assert_eq!(seen(address, "t", BOTH[0]), [&committed[..], &["six", "seven"]].concat());
+        assert_eq!(kept(), Ok(Offset::Offset(5)));
+        runtime.block_on(broker.shutdown());
+    }
+}
+
+#[test]
+fn a_transaction_that_takes_too_long_is_aborted() {
     let runtime = runtime();
     let broker = start(&runtime, None);
-    let settings = [("transactional.id", "t")];
-    let producer: BaseProducer = config(broker.listeners()[0].address, &settings).create().expect("a client");
-    let e = producer.init_transactions(LONG).expect_err("there are none");
-    assert_eq!(e.rdkafka_error_code(), Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed));
+    let address = broker.listeners()[0].address;
+    create(&runtime, address, "t", &[]);
+    let slow = transactional(address, "slow", &[("transaction.timeout.ms", "1000")]);
+    slow.begin_transaction().expect("begun");
+    send(&slow, "t", 0, "slow");
+    slow.flush(LONG).expect("written");
+    produce(address, "t", &[], 0..1);
+    until("what comes after it can be read", || seen(address, "t", BOTH[0]) == ["value 0"]);
+    assert!(slow.commit_transaction(LONG).is_err());
+}
+
+/// A compacted topic: what was aborted is not the last record of its key.
+#[test]
+fn compaction_does_not_count_what_was_aborted() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    let broker = start(&runtime, Some(dir.path()));
+    let address = broker.listeners()[0].address;
+    create(&runtime, address, "t", &[("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")]);
+    let producer = transactional(address, "a", &[]);
+    let write = |value: &str, commit: bool| {
+        producer.begin_transaction().expect("begun");
+        let record = BaseRecord::to("t").partition(0).key("k").payload(value);
+        producer.send(record).map_err(|e| e.0).expect("room");
+        producer.flush(LONG).expect("written");
+        match commit {
+            true => producer.commit_transaction(LONG).expect("committed"),
+            false => producer.abort_transaction(LONG).expect("aborted"),
+        }
+    };
+    write("1", true);
+    write("2", true);
+    write("3", false);
+    until("the older goes", || seen(address, "t", BOTH[1]) == ["2"]);
+    assert_eq!(seen(address, "t", BOTH[0]), ["2"]);
+    runtime.block_on(broker.shutdown());
+    let broker = start(&runtime, Some(dir.path()));
+    assert_eq!(BOTH.map(|i| seen(broker.listeners()[0].address, "t", i)), [["2"], ["2"]]);
 }
 
 #[test]

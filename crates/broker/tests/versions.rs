@@ -67,8 +67,9 @@ fn every_version_that_is_offered_is_answered() {
     let mut asked = 0;
     for offer in offered {
         let key = ApiKey::try_from(offer.api_key).expect("known");
-        // Produce is announced from 0 but spoken from 3.
-        for v in offer.min_version.max(key.valid_versions().min)..=offer.max_version {
+        // Produce is announced from 0 but spoken from 3, the handshake from 1.
+        let first = if key == ApiKey::SaslHandshake { 1 } else { key.valid_versions().min };
+        for v in offer.min_version.max(first)..=offer.max_version {
             asked += 1;
             match key {
                 ApiKey::Produce => {
@@ -209,6 +210,35 @@ fn every_version_that_is_offered_is_answered() {
                     let answer: InitProducerIdResponse =
                         ask(socket, key, v, &InitProducerIdRequest::default().with_transactional_id(None));
                     assert!(answer.producer_id.0 > 0);
+                }
+                ApiKey::AddPartitionsToTxn => {
+                    let wanted = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+                        .with_name(topic())
+                        .with_partitions(vec![0]);
+                    let request = AddPartitionsToTxnRequest::default()
+                        .with_v3_and_below_transactional_id(TransactionalId(text("none")))
+                        .with_v3_and_below_topics(vec![wanted]);
+                    let answer: AddPartitionsToTxnResponse = ask(socket, key, v, &request);
+                    let results = &answer.results_by_topic_v3_and_below[0].results_by_partition;
+                    assert_eq!(results[0].partition_error_code, 49);
+                }
+                ApiKey::AddOffsetsToTxn => {
+                    let answer: AddOffsetsToTxnResponse =
+                        ask(socket, key, v, &AddOffsetsToTxnRequest::default());
+                    assert_eq!(answer.error_code, 49);
+                }
+                ApiKey::EndTxn => {
+                    let answer: EndTxnResponse = ask(socket, key, v, &EndTxnRequest::default());
+                    assert_eq!(answer.error_code, 49);
+                }
+                ApiKey::TxnOffsetCommit => {
+                    let partition = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default();
+                    let wanted = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default()
+                        .with_name(topic())
+                        .with_partitions(vec![partition]);
+                    let request = TxnOffsetCommitRequest::default().with_topics(vec![wanted]);
+                    let answer: TxnOffsetCommitResponse = ask(socket, key, v, &request);
+                    assert_eq!(answer.topics[0].partitions[0].error_code, 49);
                 }
                 ApiKey::DescribeCluster => {
                     let answer: DescribeClusterResponse =

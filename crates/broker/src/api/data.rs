@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
@@ -29,6 +29,9 @@ use crate::writer::{Job, Placed, Produced};
 const MAX_FETCH: usize = 50 << 20;
 /// The longest that a fetch waits for records.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// The isolation level of who wants to see only what is committed.
+const READ_COMMITTED: i8 = 1;
 
 /// A batch on its way: where the answer to it goes, and whether it was refused.
 type Sent = (TopicName, Vec<(i32, Result<(), Code>)>);
@@ -61,7 +64,7 @@ pub async fn begin_produce(shared: &Arc<Shared>, place: Place, request: ProduceR
                 }
                 Err(Refused::Corrupt) => Err(codes::CORRUPT_MESSAGE),
                 Err(Refused::TooLarge) => Err(codes::MESSAGE_TOO_LARGE),
-                Err(Refused::Transactional) => Err(codes::INVALID_REQUEST),
+                Err(Refused::Control) => Err(codes::INVALID_RECORD),
             };
             partitions.push((data.index, checked));
         }
@@ -119,9 +122,10 @@ fn produced(sent: Vec<Sent>, placed: Vec<Result<Placed, Code>>, version: i16) ->
 
 fn why(code: Code) -> Option<&'static str> {
     Some(match code {
-        codes::INVALID_REQUEST => "the embedded broker has no transactions",
         codes::CORRUPT_MESSAGE => "not one record batch of format 2 with a fitting checksum",
-        codes::INVALID_RECORD => "a record of a compacted topic must have a key",
+        codes::INVALID_RECORD => {
+            "a record of a compacted topic must have a key, and no client writes markers"
+        }
         codes::POLICY_VIOLATION => "the embedded broker keeps topics in memory, and its limit is reached",
         codes::STORAGE_ERROR => "the embedded broker could not write its log",
         _ => return None,
@@ -199,6 +203,7 @@ pub async fn fetch(
 fn look(shared: &Shared, request: &FetchRequest, version: i16) -> Found {
     let most = usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_FETCH);
     let (mut bytes, mut failed) = (0, false);
+    let committed = request.isolation_level == READ_COMMITTED;
     let state = shared.state();
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|wanted| {
@@ -208,7 +213,9 @@ fn look(shared: &Shared, request: &FetchRequest, version: i16) -> Found {
                 let code = codes::UNKNOWN_TOPIC_OR_PARTITION;
                 return (data.with_error_code(code).with_high_watermark(-1), vec![]);
             };
-            let mut data = data.with_high_watermark(partition.end).with_last_stable_offset(partition.end);
+            let stable = partition.stable();
+            let below = if committed { stable } else { i64::MAX };
+            let mut data = data.with_high_watermark(partition.end).with_last_stable_offset(stable);
             if version >= 5 {
                 data = data.with_log_start_offset(partition.start);
             }
@@ -219,8 +226,21 @@ fn look(shared: &Shared, request: &FetchRequest, version: i16) -> Found {
             // The first batch of an answer always goes, however big it is.
             let room =
                 most.saturating_sub(bytes).min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
-            let pieces =
-                if bytes == 0 || room > 0 { partition.pieces(wanted.fetch_offset, room) } else { vec![] };
+            let pieces = if bytes == 0 || room > 0 {
+                partition.pieces(wanted.fetch_offset, below, room)
+            } else {
+                vec![]
+            };
+            if committed {
+                // The transactions whose records the reader will leave out.
+                let all = partition.aborted.iter();
+                let aborted = all.filter(|a| a.last >= wanted.fetch_offset && a.first < stable).map(|a| {
+                    AbortedTransaction::default()
+                        .with_producer_id(a.producer.into())
+                        .with_first_offset(a.first)
+                });
+                data = data.with_aborted_transactions(Some(aborted.collect()));
+            }
             bytes += pieces.iter().map(Piece::len).sum::<usize>();
             (data, pieces)
         });
@@ -247,13 +267,14 @@ pub async fn list_offsets(
     request: ListOffsetsRequest,
     version: i16,
 ) -> ListOffsetsResponse {
+    let committed = request.isolation_level == READ_COMMITTED;
     let mut topics = vec![];
     for topic in request.topics {
         let mut partitions = vec![];
         for wanted in topic.partitions {
             let answer = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
             partitions.push(
-                match offset(shared, &topic.name, wanted.partition_index, wanted.timestamp).await {
+                match offset(shared, &topic.name, wanted.partition_index, wanted.timestamp, committed).await {
                     Ok((timestamp, offset)) => {
                         let epoch = if version >= 4 { 0 } else { -1 };
                         answer.with_timestamp(timestamp).with_offset(offset).with_leader_epoch(epoch)
@@ -273,6 +294,7 @@ async fn offset(
     topic: &str,
     partition: i32,
     timestamp: i64,
+    committed: bool,
 ) -> Result<(i64, i64), Code> {
     const LATEST: i64 = -1;
     const EARLIEST: i64 = -2;
@@ -281,14 +303,15 @@ async fn offset(
     let (at, piece) = {
         let state = shared.state();
         let found = state.partition(topic, partition).ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let below = if committed { found.stable() } else { found.end };
         match timestamp {
-            LATEST => return Ok((-1, found.end)),
+            LATEST => return Ok((-1, below)),
             EARLIEST | EARLIEST_HERE => return Ok((-1, found.start)),
             NEWEST => match found.newest() {
                 Some(newest) => newest,
                 None => return Ok((-1, -1)),
             },
-            time => match found.batch_at_time(time) {
+            time => match found.batch_at_time(time, below) {
                 Some(piece) => (time, piece),
                 None => return Ok((-1, -1)),
             },

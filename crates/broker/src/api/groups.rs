@@ -145,6 +145,11 @@ fn lookup(state: &State, group: &str, topic: &str, partition: i32) -> Committed 
 /// From version 8 on a request names several groups; the answer holds the same in other structs.
 pub fn committed(shared: &Shared, request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
     let state = shared.state();
+    // Who asks for what is stable must come again while a transaction may still change it.
+    let unstable = |group: &str, topic: &str, partition: i32| {
+        let waits = || state.waiting.contains_key(&(group.to_string(), topic.to_string(), partition));
+        if request.require_stable && waits() { codes::UNSTABLE_OFFSET_COMMIT } else { codes::NONE }
+    };
     if version < 8 {
         let group = request.group_id.to_string();
         let topics = request
@@ -155,6 +160,7 @@ pub fn committed(shared: &Shared, request: OffsetFetchRequest, version: i16) -> 
                 let c = lookup(&state, &group, &topic, partition);
                 let answer = OffsetFetchResponsePartition::default()
                     .with_partition_index(partition)
+                    .with_error_code(unstable(&group, &topic, partition))
                     .with_committed_offset(c.offset)
                     .with_metadata(Some(text(c.metadata.as_deref().unwrap_or(""))));
                 if version >= 5 { answer.with_committed_leader_epoch(c.epoch) } else { answer }
@@ -174,6 +180,7 @@ pub fn committed(shared: &Shared, request: OffsetFetchRequest, version: i16) -> 
                 let c = lookup(&state, &group, &topic, partition);
                 OffsetFetchResponsePartitions::default()
                     .with_partition_index(partition)
+                    .with_error_code(unstable(&group, &topic, partition))
                     .with_committed_offset(c.offset)
                     .with_committed_leader_epoch(c.epoch)
                     .with_metadata(Some(text(c.metadata.as_deref().unwrap_or(""))))

@@ -5,17 +5,14 @@ mod configs;
 mod data;
 mod groups;
 mod topics;
+mod transactions;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
-use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse, RequestHeader,
-    ResponseHeader,
-};
+use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, BrokerId, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable};
 
 use crate::Shared;
@@ -146,7 +143,28 @@ pub async fn begin(shared: &Arc<Shared>, client: &mut Client, mut frame: Bytes) 
             let request = request!();
             Box::pin(async move { place.answer(&groups::committed(&shared, request, version)) })
         }
-        ApiKey::InitProducerId => ready(place.answer(&producer(&shared, request!()))),
+        ApiKey::InitProducerId => {
+            let request = request!();
+            Box::pin(async move { place.answer(&transactions::producer(&shared, request, version).await) })
+        }
+        ApiKey::AddPartitionsToTxn => {
+            let request = request!();
+            Box::pin(
+                async move { place.answer(&transactions::add_partitions(&shared, request, version).await) },
+            )
+        }
+        ApiKey::AddOffsetsToTxn => {
+            let request = request!();
+            Box::pin(async move { place.answer(&transactions::add_offsets(&shared, request, version).await) })
+        }
+        ApiKey::TxnOffsetCommit => {
+            let request = request!();
+            Box::pin(async move { place.answer(&transactions::commit_offsets(&shared, request).await) })
+        }
+        ApiKey::EndTxn => {
+            let request = request!();
+            Box::pin(async move { place.answer(&transactions::end(&shared, request, version).await) })
+        }
         ApiKey::SaslHandshake => ready(place.answer(&auth::handshake(client, request!()))),
         ApiKey::SaslAuthenticate => auth::authenticate(&shared, client, place, request!()),
         ApiKey::ApiVersions => ready(place.answer(&versions(codes::NONE))),
@@ -196,17 +214,4 @@ fn versions(code: Code) -> ApiVersionsResponse {
             .with_max_version(api.announced.1)
     });
     ApiVersionsResponse::default().with_error_code(code).with_api_keys(offered.collect())
-}
-
-/// Numbers for idempotent producers. Transactions are refused: this error is fatal at the client, at once.
-fn producer(shared: &Shared, request: InitProducerIdRequest) -> InitProducerIdResponse {
-    if request.transactional_id.is_some() {
-        tracing::warn!("a producer asked for transactions, which the embedded broker does not have");
-        return InitProducerIdResponse::default()
-            .with_error_code(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-            .with_producer_id((-1).into())
-            .with_producer_epoch(-1);
-    }
-    let id = shared.next_producer.fetch_add(1, Ordering::Relaxed);
-    InitProducerIdResponse::default().with_producer_id(id.into()).with_producer_epoch(0)
 }

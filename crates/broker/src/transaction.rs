@@ -1,0 +1,118 @@
+//! Transactions: who has a transactional id, what is under way, and how it ends.
+//!
+//! ```text
+//!   InitProducerId ─► id has a producer and an epoch; what was under way is aborted, who had the id before is fenced off
+//!   Produce, TxnOffsetCommit ─► under way: partitions with records, offsets that wait
+//!   EndTxn ─► one entry of the log decides, a marker goes to each partition, the offsets that waited are committed
+//! ```
+//!
+//! The writer does all of it, one thing after the other, so that nothing is ever half prepared: no transaction is
+//! concurrent with its own end. A partition needs a marker only if it has records of the transaction; which has, is seen
+//! from the records themselves after a restart.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::codes::{self, Code};
+use crate::state::Committed;
+
+/// More ids than this are refused.
+const MAX_IDS: usize = 10_000;
+/// The longest time that a transaction may take; Kafka's number.
+pub const MAX_TIMEOUT_MS: i32 = 900_000;
+
+/// All transactional ids.
+#[derive(Default)]
+pub struct Transactions {
+    ids: BTreeMap<String, Transaction>,
+    by_producer: HashMap<i64, String>,
+}
+
+/// A group, a topic and a partition.
+pub type Place = (String, String, i32);
+
+/// A transactional id, and what is under way.
+#[derive(Clone, Default)]
+pub struct Transaction {
+    /// Who has it.
+    pub producer: i64,
+    /// Since when: an older epoch is fenced off.
+    pub epoch: i16,
+    /// How long a transaction may take.
+    pub timeout_ms: i32,
+    /// When the one under way began.
+    pub begun: Option<i64>,
+    /// The partitions with records of it.
+    pub partitions: BTreeSet<(String, i32)>,
+    /// How far groups will have read when it is committed.
+    pub offsets: BTreeMap<Place, Committed>,
+    /// How the last one ended.
+    pub last: Option<bool>,
+}
+
+impl Transactions {
+    /// Whether there is room for an id.
+    pub fn has_room_for(&self, id: &str) -> bool {
+        self.ids.len() < MAX_IDS || self.ids.contains_key(id)
+    }
+
+    /// Gives an id to a producer.
+    pub fn set(&mut self, id: &str, transaction: Transaction) {
+        let producer = transaction.producer;
+        if let Some(before) = self.ids.insert(id.to_string(), transaction) {
+            self.by_producer.remove(&before.producer);
+        }
+        self.by_producer.insert(producer, id.to_string());
+    }
+
+    /// The transaction of an id.
+    pub fn get(&self, id: &str) -> Option<&Transaction> {
+        self.ids.get(id)
+    }
+
+    /// The transaction of a producer.
+    pub fn of(&mut self, producer: i64) -> Option<&mut Transaction> {
+        self.ids.get_mut(self.by_producer.get(&producer)?)
+    }
+
+    /// The transaction of an id, for the producer that has it.
+    pub fn owned(&mut self, id: &str, producer: i64, epoch: i16) -> Result<&mut Transaction, Code> {
+        let found = self.ids.get_mut(id).filter(|t| t.producer == producer);
+        let found = found.ok_or(codes::INVALID_PRODUCER_ID_MAPPING)?;
+        if found.epoch == epoch { Ok(found) } else { Err(codes::PRODUCER_FENCED) }
+    }
+
+    /// Whether a producer may write a batch.
+    pub fn may_write(&self, producer: i64, epoch: i16, transactional: bool) -> Result<(), Code> {
+        match self.by_producer.get(&producer).and_then(|id| self.ids.get(id)) {
+            Some(t) if t.epoch != epoch => Err(codes::INVALID_PRODUCER_EPOCH),
+            None if transactional => Err(codes::INVALID_PRODUCER_ID_MAPPING),
+            _ => Ok(()),
+        }
+    }
+
+    /// The ids whose transaction has taken too long.
+    pub fn late(&self, now: i64) -> Vec<String> {
+        let late = |t: &Transaction| t.begun.is_some_and(|b| b + i64::from(t.timeout_ms) < now);
+        self.ids.iter().filter(|(_, t)| late(t)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Transaction)> {
+        self.ids.iter()
+    }
+}
+
+impl Transaction {
+    /// It is over.
+    pub fn ended(&mut self, committed: bool) {
+        self.begun = None;
+        self.partitions.clear();
+        self.offsets.clear();
+        self.last = Some(committed);
+    }
+
+    /// Whether the log knows of anything under way.
+    pub fn is_empty(&self) -> bool {
+        self.partitions.is_empty() && self.offsets.is_empty()
+    }
+}
