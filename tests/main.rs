@@ -11,6 +11,7 @@
 //! | `guide` | the guide's way: Kafka bytes, jsonb, views; both syntaxes; bad records |
 //! | `house` | the rules of the repository itself |
 //! | `kafka` | a real Apache Kafka over SASL_SSL |
+//! | `models` | the files of `sql/models` and `sql/warehouse` over the generator's events |
 //! | `oracle` | random expressions and queries beside Postgres 15 |
 //! | `protocol` | the Postgres protocol, its misuse, clients |
 //! | `queries` | scripts of queries with their rows, and views of them that follow changes |
@@ -30,6 +31,7 @@ mod errors;
 mod guide;
 mod house;
 mod kafka;
+mod models;
 mod oracle;
 mod protocol;
 mod queries;

@@ -228,7 +228,12 @@ pub fn have(program: &str, why: &str) -> bool {
 
 /// Segment events of the repository's own generator, one line each.
 pub fn events(seed: u64, n: usize) -> Vec<Vec<u8>> {
-    let mut generator = source::generator::SegmentEvents::new(source::generator::Traffic::clean(seed));
+    events_of(source::generator::Traffic::clean(seed), n)
+}
+
+/// Events of some traffic, one line each.
+pub fn events_of(traffic: source::generator::Traffic, n: usize) -> Vec<Vec<u8>> {
+    let mut generator = source::generator::SegmentEvents::new(traffic);
     let mut line = || {
         let mut line = vec![];
         generator.fill(&mut line);

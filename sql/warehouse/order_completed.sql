@@ -1,0 +1,15 @@
+-- One table an event: this is that of Order Completed; others go the same way.
+--
+-- Key: id. State: none of its own.
+CREATE VIEW warehouse.order_completed AS
+SELECT
+    id, anonymous_id, user_id, received_at, sent_at, original_timestamp, "timestamp",
+    snake_case(data ->> 'event') AS event, data ->> 'event' AS event_text,
+    data -> 'properties' ->> 'order_id' AS order_id, try_cast(data -> 'properties' ->> 'revenue' AS numeric) AS revenue,
+    try_cast(data -> 'properties' ->> 'shipping' AS numeric) AS shipping, data -> 'properties' ->> 'currency' AS currency,
+    data -> 'properties' ->> 'coupon' AS coupon, CAST(data -> 'properties' -> 'products' AS text) AS products,
+    context_ip, context_locale, context_timezone, context_user_agent, context_library_name, context_library_version,
+    context_page_path, context_page_referrer, context_page_search, context_page_title, context_page_url,
+    context_campaign_name, context_campaign_medium, context_campaign_source
+FROM warehouse.calls
+WHERE type = 'track' AND data ->> 'event' = 'Order Completed';

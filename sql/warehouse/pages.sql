@@ -1,0 +1,14 @@
+-- Every page call.
+--
+-- Key: id. State: none of its own.
+CREATE VIEW warehouse.pages AS
+SELECT
+    id, anonymous_id, user_id, received_at, sent_at, original_timestamp, "timestamp",
+    data ->> 'name' AS name, data ->> 'category' AS category, data -> 'properties' ->> 'path' AS path,
+    data -> 'properties' ->> 'url' AS url, data -> 'properties' ->> 'title' AS title,
+    data -> 'properties' ->> 'referrer' AS referrer, data -> 'properties' ->> 'search' AS search,
+    context_ip, context_locale, context_timezone, context_user_agent, context_library_name, context_library_version,
+    context_page_path, context_page_referrer, context_page_search, context_page_title, context_page_url,
+    context_campaign_name, context_campaign_medium, context_campaign_source
+FROM warehouse.calls
+WHERE type = 'page';
