@@ -18,7 +18,8 @@ fn events() -> u64 {
     std::env::var("DELTAMILL_EVENTS").ok().and_then(|v| v.parse().ok()).unwrap_or(300_000)
 }
 
-fn any_port() -> Option<deltamill::broker::BrokerConfig> {
+/// An embedded Kafka on any free port.
+fn kafka() -> Option<deltamill::broker::BrokerConfig> {
     Some(deltamill::broker::BrokerConfig::default())
 }
 
@@ -84,7 +85,7 @@ fn source(session: &mut Session, brokers: &str) {
 /// From the broker to disk, against a consumer that throws everything away.
 fn kafka_ingest() {
     let (dir, n) = (tempfile::tempdir().expect("a folder"), events());
-    let broker = Engine::start(Config { kafka: any_port(), ..Config::durable(dir.path().join("broker")) });
+    let broker = Engine::start(Config { kafka: kafka(), ..Config::durable(dir.path().join("broker")) });
     let broker = broker.expect("the broker starts");
     let brokers = broker.kafka_address().expect("it listens").to_string();
     let mut producer = Events::new(&brokers);
@@ -130,7 +131,7 @@ fn kafka_ingest() {
 /// Produced → seen by a subscriber, at 10,000 events a second.
 fn freshness() {
     let dir = tempfile::tempdir().expect("a folder");
-    let engine = Engine::start(Config { kafka: any_port(), ..Config::durable(dir.path()) });
+    let engine = Engine::start(Config { kafka: kafka(), ..Config::durable(dir.path()) });
     let engine = engine.expect("the engine starts");
     let brokers = engine.kafka_address().expect("it listens").to_string();
     let mut producer = Events::new(&brokers);
@@ -177,7 +178,8 @@ fn freshness() {
 /// A point read through an index, against a statement that reads nothing, both prepared and over the wire.
 fn peek() {
     let engine =
-        Engine::start(Config { sql_listen: any_port(), ..Config::ephemeral() }).expect("the engine starts");
+        Engine::start(Config { sql_listen: Some(([127, 0, 0, 1], 0).into()), ..Config::ephemeral() })
+            .expect("the engine starts");
     let address = engine.sql_address().expect("it listens");
     let (host, port) = (address.ip(), address.port());
     let url = format!("host={host} port={port} user=materialize dbname=materialize");
