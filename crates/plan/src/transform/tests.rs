@@ -300,6 +300,7 @@ fn numbered() -> RelationExpr {
         filter: false,
         ignore_nulls: false,
         frame,
+        desc: false,
     };
     let text = window::description(&[number], 2);
     let own: Vec<_> = ints(3).into_iter().map(|t| ("f".to_string(), t)).collect();
