@@ -42,6 +42,10 @@ async function groupRead(client, group, topic, n) {
   const topic = { topic: T, numPartitions: 2, replicationFactor: 1, configEntries: [{ name: 'retention.ms', value: '7200000' }] };
   say('create a topic', await admin.createTopics({ topics: [topic] }));
   say('create it again', await admin.createTopics({ topics: [topic] }));
+  // Apache Kafka says that a topic is created a moment before all of it knows the topic.
+  for (let known = false; !known;) {
+    known = await admin.fetchTopicMetadata({ topics: [T] }).then(() => true, () => false);
+  }
   const producer = kafka.producer();
   await producer.connect();
   const messages = (name, n) => Array.from({ length: n }, (_, i) => ({ value: `${name} ${i}`, partition: 0 }));

@@ -202,9 +202,10 @@ impl Session {
         open.draft = savepoint.draft.clone();
         open.after = savepoint.after.clone();
         let now = savepoint.now.clone();
-        if let Transaction::Failed(open) = std::mem::take(&mut self.transaction) {
-            self.transaction = Transaction::Open(open);
-        }
+        self.transaction = match std::mem::take(&mut self.transaction) {
+            Transaction::Open(open) | Transaction::Failed(open) => Transaction::Open(open),
+            Transaction::None => Transaction::None,
+        };
         self.restore(now);
         Ok(())
     }
