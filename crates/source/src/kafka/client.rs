@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -242,6 +242,18 @@ impl Live {
     }
 }
 
+impl Live {
+    /// Tells the consumer group how far the source is, for those who watch its lag. It is never asked: where that is not
+    /// allowed, nothing is missing but the figure.
+    pub(super) fn commit(&self, offsets: &[(i32, i64)]) {
+        let offsets: Vec<_> = offsets.iter().map(|(partition, offset)| (*partition, Some(*offset))).collect();
+        let told = self.list(&offsets).map(|list| self.consumer.commit(&list, CommitMode::Async));
+        if let Ok(Err(e)) = told {
+            tracing::debug!(error = %e, "the consumer group was not told how far the source is");
+        }
+    }
+}
+
 impl Client for Live {
     fn partitions(&self, timeout: Duration) -> Result<Vec<i32>, Trouble> {
         let found = partitions_of(&self.consumer, &self.topic, timeout);
@@ -278,8 +290,7 @@ impl Client for Live {
                         RDKafkaErrorCode::AllBrokersDown
                         | RDKafkaErrorCode::Authentication
                         | RDKafkaErrorCode::SSL
-                        | RDKafkaErrorCode::TopicAuthorizationFailed
-                        | RDKafkaErrorCode::GroupAuthorizationFailed,
+                        | RDKafkaErrorCode::TopicAuthorizationFailed,
                     ) => Polled::Down(self.reason().unwrap_or_else(|| Trouble::of(&e))),
                     // One broker of several went away, or something that the library repairs by itself.
                     _ => Polled::Nothing,

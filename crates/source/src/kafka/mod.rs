@@ -1,8 +1,8 @@
 //! Kafka topics.
 //!
 //! A reader assigns itself all partitions of its topic and starts each one at the offset that was stored with the records
-//! before; the consumer group is only a name under which nothing is kept. Whatever the broker does, a reader goes on by
-//! itself once it can, and says meanwhile what it waits for:
+//! before. The consumer group is never asked; it is told what is durable, so that its lag can be watched. Whatever the broker
+//! does, a reader goes on by itself once it can, and says meanwhile what it waits for:
 //!
 //! | happens | told as |
 //! |---|---|
@@ -32,7 +32,8 @@ pub struct KafkaSource {
     pub topic: String,
     /// Whether headers are kept.
     pub headers: bool,
-    /// The name of a consumer group for the broker's access rules and logs; its offsets are neither read nor written.
+    /// The name of a consumer group for the broker's access rules and logs; its offsets are never read, and
+    /// written for lag monitors only.
     pub group_id: String,
     /// How often the topic is looked at: new partitions, ends, whether it still exists. None: every 3 s.
     pub metadata_refresh: Option<Duration>,

@@ -9,15 +9,15 @@
 //! the order in which it hears of things.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::client::{Client, Live, Polled, Trouble};
 use super::{KafkaSource, valid_topic};
-use crate::reader::{Event, Output, Reader, State, Stop};
+use crate::reader::{Durable, Event, Output, Reader, State, Stop};
 use crate::record::RecordBatch;
 
 /// How often the topic is looked at unless the source says otherwise, and while something is wrong.
@@ -68,8 +68,10 @@ impl Reader for KafkaReader {
         };
         let hurry = Arc::new(AtomicBool::new(false));
         let (looks, seen) = bounded(1);
+        let durable = Durables::default();
         let watcher = Watcher {
             client: Arc::clone(&client),
+            durable: Arc::clone(&durable),
             hurry: Arc::clone(&hurry),
             refresh,
             stop: out.stop_signal(),
@@ -80,8 +82,15 @@ impl Reader for KafkaReader {
             out.status(State::Failed, Some(format!("no thread could be started: {e}")));
             return;
         }
-        Session::new(&*client, &source.topic, from, &hurry).run(&seen, out);
+        Session::new(&*client, &source.topic, from, &hurry, durable).run(&seen, out);
     }
+}
+
+/// How far each partition is durable here, as far as the consumer group does not know it yet.
+type Durables = Arc<Mutex<BTreeMap<i32, i64>>>;
+
+fn lock(durable: &Durables) -> MutexGuard<'_, BTreeMap<i32, i64>> {
+    durable.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the watcher saw of the topic.
@@ -94,6 +103,7 @@ struct Look {
 
 struct Watcher {
     client: Arc<Live>,
+    durable: Durables,
     hurry: Arc<AtomicBool>,
     refresh: Duration,
     stop: Arc<Stop>,
@@ -104,6 +114,10 @@ impl Watcher {
     fn run(self) {
         let mut first = 0;
         loop {
+            let durable: Vec<(i32, i64)> = std::mem::take(&mut *lock(&self.durable)).into_iter().collect();
+            if !durable.is_empty() {
+                self.client.commit(&durable);
+            }
             let partitions = self.client.partitions(ANSWER);
             let mut ends = vec![];
             if let Ok(all) = &partitions {
@@ -145,6 +159,7 @@ struct Session<'a> {
     /// Whether the broker has answered yet.
     heard: bool,
     batch: RecordBatch,
+    durable: Durables,
 }
 
 impl<'a> Session<'a> {
@@ -153,6 +168,7 @@ impl<'a> Session<'a> {
         topic: &'a str,
         from: BTreeMap<i32, i64>,
         hurry: &'a AtomicBool,
+        durable: Durables,
     ) -> Session<'a> {
         let mut session = Session {
             client,
@@ -164,6 +180,7 @@ impl<'a> Session<'a> {
             trouble: None,
             heard: false,
             batch: RecordBatch::default(),
+            durable,
         };
         for (partition, offset) in from {
             if let Some(next) = next_of(&mut session.next, partition) {
@@ -229,7 +246,9 @@ impl<'a> Session<'a> {
         if self.batch.is_empty() {
             return true;
         }
-        let batch = self.batch.take();
+        let mut batch = self.batch.take();
+        let (durable, progress) = (Arc::clone(&self.durable), batch.progress.clone());
+        batch.durable = Some(Durable::new(move || lock(&durable).extend(progress)));
         self.heard = true;
         self.trouble = None;
         self.tell(out) && out.send(Event::Batch(batch))

@@ -71,7 +71,7 @@ fn play(script: &Script, from: BTreeMap<i32, i64>, acts: Vec<(Option<Look>, Vec<
     let mut out = reader::Output::for_test(Box::new(move |e, _| events.send(e).is_ok()));
     let (looks, seen) = bounded(1);
     let hurry = AtomicBool::new(false);
-    let mut session = Session::new(script, "t", from, &hurry);
+    let mut session = Session::new(script, "t", from, &hurry, Durables::default());
     for (look, polls) in acts {
         if let Some(look) = look {
             looks.send(look).expect("room");
@@ -285,4 +285,46 @@ fn what_is_wrong_at_creation_is_said() {
     // Whether librdkafka sees the handshake fail or the mock hang up is a race between the two.
     assert!(matches!(&e, SourceError::Tls(_) | SourceError::Unreachable(_)), "{e:?}");
     assert!(e.to_string().contains("SSL") || e.to_string().contains("reset by peer"), "{e}");
+}
+
+#[test]
+fn the_group_hears_of_what_is_durable_and_only_of_that() {
+    let cluster = MockCluster::new(1).expect("a port");
+    let servers = cluster.bootstrap_servers();
+    cluster.create_topic("events", 1, 1).expect("a topic");
+    let (events, queue) = crossbeam_channel::unbounded();
+    let emit: crate::Emit = Box::new(move |e, _| events.send(e).is_ok());
+    let handle = start(SourceConfig::Kafka(config(&servers, "events")), BTreeMap::new(), emit);
+    let batch = || loop {
+        if let Event::Batch(batch) = queue.recv_timeout(Duration::from_secs(30)).expect("the reader goes on")
+        {
+            return batch;
+        }
+    };
+    let monitor =
+        super::super::client::consumer(&KafkaConnection::plaintext(&servers), "deltamill-test", &[])
+            .expect("a client");
+    let committed = || {
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition("events", 0);
+        let list = rdkafka::consumer::Consumer::committed_offsets(&monitor, list, Duration::from_secs(20));
+        list.expect("an answer").elements()[0].offset().to_raw()
+    };
+    // Each batch as it comes is one record here.
+    produce(&servers, "events", 0, 0..1);
+    let first = batch();
+    produce(&servers, "events", 0, 1..2);
+    let second = batch();
+    first.durable.expect("somebody wants to know").call();
+    let begun = Instant::now();
+    while committed() != Some(1) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", committed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    second.durable.expect("somebody wants to know").call();
+    while committed() != Some(2) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", committed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    handle.stop();
 }
