@@ -345,6 +345,9 @@ impl Planner<'_> {
             }
             None => {
                 let item = self.resolve(name)?;
+                if alias.is_none() {
+                    self.note_table(name, &item.name);
+                }
                 let rel = self.get(item).map_err(|e| self.text.at(name.span(), e))?;
                 let desc = item.desc.as_ref().expect("`get` wants one");
                 let columns = desc.columns.iter().map(|c| (c.name.clone(), c.ty.clone())).collect();

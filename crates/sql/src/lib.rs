@@ -67,6 +67,21 @@ pub fn plan(
     Ok(Planned { columns: columns(&plan), plan, parameters, notices: planner.take_notices() })
 }
 
+/// The statement that made an object, with other names for some objects. The catalog still has the old ones.
+pub fn renamed(
+    create_sql: &str,
+    catalog: &dyn Catalog,
+    renames: &[(ObjectName, ObjectName)],
+) -> Result<String, SqlError> {
+    let text = text::Text::new(create_sql, 0);
+    let ast = parse::parse(&text)?;
+    let planner = planner::Planner::new(catalog, &text, &[]).renaming(renames);
+    match statement::plan(&planner, ast)? {
+        Plan::Create(create) => Ok(create.create_sql),
+        _ => Err(SqlError::internal("the statement creates nothing")),
+    }
+}
+
 /// What comes back, as far as the plan alone says it: a cursor's columns only the session knows.
 fn columns(plan: &Plan) -> Option<RelationDesc> {
     let text = |names: &[&str]| {

@@ -31,6 +31,8 @@ pub(crate) struct Planner<'a> {
     /// Where names of objects stand in the text, in bytes, and their full names.
     names: RefCell<BTreeMap<usize, (usize, String)>>,
     next_local: Cell<u64>,
+    /// Objects that get other names: the canonical text has the new ones.
+    renames: Vec<(ObjectName, ObjectName)>,
     /// How deep the expression being planned is.
     pub depth: Cell<usize>,
 }
@@ -53,8 +55,19 @@ impl<'a> Planner<'a> {
             uses: RefCell::default(),
             names: RefCell::default(),
             next_local: Cell::new(0),
+            renames: vec![],
             depth: Cell::new(0),
         }
+    }
+
+    /// Makes the canonical text name objects as they will be called.
+    pub fn renaming(self, renames: &[(ObjectName, ObjectName)]) -> Planner<'a> {
+        Planner { renames: renames.to_vec(), ..self }
+    }
+
+    /// The name that an object will have.
+    pub fn renamed<'n>(&'n self, name: &'n ObjectName) -> &'n ObjectName {
+        self.renames.iter().find(|(old, _)| old == name).map_or(name, |(_, new)| new)
     }
 
     // ---- errors and notices
@@ -268,7 +281,7 @@ impl<'a> Planner<'a> {
                 .error(name.span(), code::INSUFFICIENT_PRIVILEGE, message)
                 .with_detail("System catalog modifications are currently disallowed."));
         }
-        Ok(ObjectName { database, schema, item })
+        Ok(self.renamed(&ObjectName { database, schema, item }).clone())
     }
 
     /// Notes what a name in the text stands for.
@@ -276,13 +289,32 @@ impl<'a> Planner<'a> {
         let span = name.span();
         if span.start.line > 0 {
             let (from, to) = (self.text.byte(span.start), self.text.byte(span.end));
-            self.names.borrow_mut().insert(from, (to, full_name(full)));
+            self.names.borrow_mut().insert(from, (to, full_name(self.renamed(full))));
+        }
+    }
+
+    /// The same for a table of FROM that has no other name: its columns keep the name that they are known by.
+    pub fn note_table(&self, name: &sp::ObjectName, full: &ObjectName) {
+        let (span, new) = (name.span(), self.renamed(full));
+        if span.start.line > 0 && new != full {
+            let (from, to) = (self.text.byte(span.start), self.text.byte(span.end));
+            let text = format!("{} AS {}", full_name(new), quote(&full.item));
+            self.names.borrow_mut().insert(from, (to, text));
         }
     }
 
     /// The text between two places with full names in it.
     pub fn canonical(&self, from: Location, to: Location) -> String {
-        let (mut at, to) = (self.text.byte(from), self.text.byte(to));
+        self.canonical_bytes(self.text.byte(from), self.text.byte(to))
+    }
+
+    /// The same, of a part of the text that was taken out of it: one that goes to its end.
+    pub fn canonical_tail(&self, tail: &str) -> String {
+        let from = self.text.text.rfind(tail).unwrap_or(0);
+        self.canonical_bytes(from, from + tail.len())
+    }
+
+    fn canonical_bytes(&self, mut at: usize, to: usize) -> String {
         let mut out = String::new();
         for (start, (end, name)) in self.names.borrow().range(at..to) {
             if *start < at || *end > to {

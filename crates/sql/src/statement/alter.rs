@@ -1,11 +1,12 @@
 //! `ALTER …`.
 
-use repr::SqlError;
-use sqlparser::ast::ObjectName;
+use repr::error::code;
+use repr::{GlobalId, SqlError};
+use sqlparser::ast::{ObjectName, Spanned};
 
 use super::{names, secret};
-use crate::catalog::ItemKind;
-use crate::parse::Heads;
+use crate::catalog::{ItemKind, ObjectName as CatalogName};
+use crate::parse::{Heads, fold};
 use crate::plan::{Plan, unsupported};
 use crate::planner::Planner;
 
@@ -13,14 +14,33 @@ use crate::planner::Planner;
 #[derive(Debug)]
 pub(crate) enum Statement {
     Secret { name: ObjectName, if_exists: bool, value: secret::Value },
+    Rename { kind: ItemKind, name: ObjectName, if_exists: bool, to: sqlparser::ast::Ident },
     NoOp(&'static str),
 }
 
 /// Behind `ALTER`.
 pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
-    if p.word("secret") {
+    let kinds = [
+        ("materialized view", ItemKind::MaterializedView),
+        ("view", ItemKind::View),
+        ("table", ItemKind::Table),
+        ("source", ItemKind::Source),
+        ("index", ItemKind::Index),
+        ("connection", ItemKind::Connection),
+        ("secret", ItemKind::Secret),
+    ];
+    if let Some((_, kind)) = kinds.into_iter().find(|(word, _)| p.word(word)) {
         let if_exists = p.word("if exists");
         let name = p.object_name()?;
+        if p.word("rename to") {
+            return Ok(Statement::Rename { kind, name, if_exists, to: p.ident()? });
+        }
+        if kind != ItemKind::Secret {
+            return Err(unsupported(
+                "this ALTER",
+                "ALTER … RENAME TO is supported; drop and create the object.",
+            ));
+        }
         return Ok(Statement::Secret { name, if_exists, value: secret::parse_value(p)? });
     }
     for (word, tag) in [
@@ -36,7 +56,10 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
             return Ok(Statement::NoOp(tag));
         }
     }
-    Err(unsupported("this ALTER", "ALTER SECRET is supported; drop and create other objects."))
+    Err(unsupported(
+        "this ALTER",
+        "ALTER SECRET and ALTER … RENAME TO are supported; drop and create other objects.",
+    ))
 }
 
 pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {
@@ -45,17 +68,39 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             super::source::no_effect(planner, tag);
             Ok(Plan::NoOp(tag))
         }
+        Statement::Rename { kind, name, if_exists, to } => {
+            if if_exists && skipped(planner, kind, &name)? {
+                return Ok(Plan::NoOp("ALTER"));
+            }
+            let item = names::existing(planner, &name, kind)?;
+            if !matches!(item.id, GlobalId::User(_)) {
+                let message = format!("\"{}\" cannot be renamed", item.name.item);
+                return Err(planner.error(name.span(), code::INSUFFICIENT_PRIVILEGE, message));
+            }
+            let new = CatalogName { item: fold(&to), ..item.name.clone() };
+            if planner.catalog.item(&new.database, &new.schema, &new.item).is_some() {
+                let message = format!("relation \"{}\" already exists", new.item);
+                return Err(planner.error(to.span, code::DUPLICATE_TABLE, message));
+            }
+            Ok(Plan::Rename { id: item.id, to: new })
+        }
         Statement::Secret { name, if_exists, value } => {
-            if if_exists && names::find(planner, &name)?.is_none() {
-                let shown = names::parts(&name).join(".");
-                planner.notice(SqlError::new(
-                    repr::SqlState::new("00000"),
-                    format!("secret \"{shown}\" does not exist, skipping"),
-                ));
+            if if_exists && skipped(planner, ItemKind::Secret, &name)? {
                 return Ok(Plan::NoOp("ALTER SECRET"));
             }
             let id = names::existing(planner, &name, ItemKind::Secret)?.id;
             Ok(Plan::AlterSecret { id, value: secret::plan_value(planner, value)? })
         }
     }
+}
+
+/// For `IF EXISTS`: whether there is no such object, with a notice.
+fn skipped(planner: &Planner<'_>, kind: ItemKind, name: &ObjectName) -> Result<bool, SqlError> {
+    if names::find(planner, name)?.is_some() {
+        return Ok(false);
+    }
+    let (kind, shown) = (names::kind_name(kind), names::parts(name).join("."));
+    let message = format!("{kind} \"{shown}\" does not exist, skipping");
+    planner.notice(SqlError::new(repr::SqlState::new("00000"), message));
+    Ok(true)
 }

@@ -70,7 +70,8 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             }
             let mut uses = vec![];
             let connection = ConnectionPlan::Kafka(kafka_options(planner, &options, &mut uses)?);
-            let create_sql = format!("CREATE CONNECTION {} {tail}", names::quoted(&name));
+            let create_sql =
+                format!("CREATE CONNECTION {} {}", names::quoted(&name), planner.canonical_tail(&tail));
             Ok(Plan::Create(Box::new(CreatePlan {
                 name,
                 create_sql,

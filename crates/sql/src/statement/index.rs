@@ -90,13 +90,15 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateIndex) -> Result<Plan, SqlErr
         }
     };
     let name = ObjectName { database: on.name.database.clone(), schema: on.name.schema.clone(), item };
+    let name = planner.renamed(&name).clone();
     let text = if s.key.is_empty() {
         let all: Vec<String> = desc.columns.iter().map(|c| quote(&c.name)).collect();
         format!("({})", all.join(", "))
     } else {
         planner.canonical(s.from, s.to)
     };
-    let create_sql = format!("CREATE INDEX {} ON {} {text}", quote(&name.item), full_name(&on.name));
+    let create_sql =
+        format!("CREATE INDEX {} ON {} {text}", quote(&name.item), full_name(planner.renamed(&on.name)));
     let relation = crate::query::lower(rel)?;
     Ok(Plan::Create(Box::new(CreatePlan {
         name,

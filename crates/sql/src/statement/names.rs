@@ -68,7 +68,10 @@ pub(crate) fn existing<'a>(
     let shown = parts(name).join(".");
     let what = kind_name(kind);
     match find(planner, name)? {
-        Some(item) if item.kind == kind => Ok(item),
+        Some(item) if item.kind == kind => {
+            planner.note_name(name, &item.name);
+            Ok(item)
+        }
         Some(_) => Err(SqlError::new(code::WRONG_OBJECT_TYPE, format!("\"{shown}\" is not a {what}"))),
         None => Err(SqlError::new(code::UNDEFINED_OBJECT, format!("{what} \"{shown}\" does not exist"))),
     }

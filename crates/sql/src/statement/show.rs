@@ -1,24 +1,31 @@
 //! `SHOW …`: objects of the catalog, statements that made them, session variables.
 
+use std::rc::Rc;
+
+use plan::RelationExpr;
+use plan::hir::HirRelationExpr;
 use repr::error::code;
 use repr::{Datum, GlobalId, RelationDesc, Row, ScalarType, SqlError};
 use sqlparser::ast::ObjectName;
 
 use super::names;
 use crate::catalog::{CatalogItem, ItemKind};
+use crate::expr::Ctx;
 use crate::parse::{Heads, fold};
 use crate::plan::{Finishing, Plan, SelectPlan};
 use crate::planner::Planner;
+use crate::scope::{Env, Scope, ScopeTable};
 
 /// A statement of the family.
 #[derive(Debug)]
 pub(crate) enum Statement {
-    /// `SHOW kind [FROM schema] [LIKE 'pattern']`.
+    /// `SHOW kind [FROM schema] [LIKE 'pattern' | WHERE expr]`.
     Objects {
         kind: &'static str,
         from: Option<ObjectName>,
         on: Option<ObjectName>,
         like: Option<String>,
+        filter: Option<Box<sqlparser::ast::Expr>>,
     },
     Create {
         kind: Option<ItemKind>,
@@ -78,16 +85,13 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
         if p.word("in cluster") {
             p.ident()?;
         }
-        let mut like = None;
+        let (mut like, mut filter) = (None, None);
         if p.word("like") {
             like = Some(p.string()?);
-        } else if p.is("where") {
-            return Err(crate::plan::unsupported(
-                "SHOW … WHERE",
-                "Use LIKE, or SELECT from the relations of mz_catalog.",
-            ));
+        } else if p.word("where") {
+            filter = Some(Box::new(p.expr()?));
         }
-        return Ok(Statement::Objects { kind, from, on, like });
+        return Ok(Statement::Objects { kind, from, on, like, filter });
     }
     if p.word("time zone") {
         return Ok(Statement::Variable("timezone".into()));
@@ -118,8 +122,30 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             let columns = [("name", false), ("create_sql", false)];
             Ok(constant(&columns, vec![vec![Some(item.name.to_string()), Some(text)]]))
         }
-        Statement::Objects { kind, from, on, like } => objects(planner, kind, from, on, like),
+        Statement::Objects { kind, from, on, like, filter } => {
+            let plan = objects(planner, kind, from, on, like)?;
+            match filter {
+                Some(filter) => filtered(planner, plan, &filter),
+                None => Ok(plan),
+            }
+        }
     }
+}
+
+/// The rows of a list for which a condition over its columns is true.
+fn filtered(planner: &Planner<'_>, plan: Plan, filter: &sqlparser::ast::Expr) -> Result<Plan, SqlError> {
+    let Plan::Select(SelectPlan { relation: RelationExpr::Constant { rows, typ }, finishing, desc, as_of }) =
+        plan
+    else {
+        return Err(SqlError::internal("a list is not known when it is planned"));
+    };
+    let table = ScopeTable { alias: String::new(), schema: None, scalar: false, hidden: None };
+    let columns: Vec<_> = desc.columns.iter().map(|c| (c.name.clone(), c.ty.clone())).collect();
+    let (scope, env) = (Rc::new(Scope::of(table, columns)), Env::default());
+    let predicate = planner.plan_bool(&Ctx::plain(&scope, &env, "WHERE"), filter, "WHERE")?;
+    let all = HirRelationExpr::Constant { rows, typ };
+    let relation = crate::query::lower(crate::hirs::filter(all, vec![predicate]))?;
+    Ok(Plan::Select(SelectPlan { relation, finishing, desc, as_of }))
 }
 
 fn objects(
