@@ -296,3 +296,33 @@ fn upserts_keep_the_newest_record_of_each_key() {
         server.error("CREATE SOURCE x FROM KAFKA CONNECTION k (TOPIC 'users') FORMAT JSON ENVELOPE UPSERT");
     assert!(bare.starts_with("42601 ENVELOPE UPSERT requires specifying KEY FORMAT"), "{bare}");
 }
+
+#[test]
+fn single_headers_become_columns() {
+    use rdkafka::message::{Header, OwnedHeaders};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let server = Server::start(&["--ephemeral", "--kafka-listen", "127.0.0.1:0"]);
+    let brokers = server.kafka.clone().expect("it listens");
+    create_topic(&brokers, "h", 1);
+    let producer: BaseProducer =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", &brokers).create().expect("a producer");
+    let header = |key, value| Header { key, value: Some(value) };
+    let all = [
+        OwnedHeaders::new().insert(header("id", &b"a"[..])).insert(header("sig", &b"\xff\x00"[..])),
+        OwnedHeaders::new().insert(header("id", &b"b"[..])).insert(header("id", &b"it's c"[..])),
+        OwnedHeaders::new(),
+    ];
+    for headers in all {
+        let record = BaseRecord::<(), [u8]>::to("h").payload(b"x").headers(headers);
+        producer.send(record).map_err(|e| e.0).expect("room");
+    }
+    producer.flush(crate::support::PATIENCE).expect("the broker takes the messages");
+    server.rows(&format!(
+        "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL = 'PLAINTEXT');
+         CREATE SOURCE s FROM KAFKA CONNECTION k (TOPIC 'h') FORMAT TEXT
+             INCLUDE OFFSET, HEADER 'id' AS id, HEADER 'sig' AS sig BYTES"
+    ));
+    server.wait_for("SELECT count(*) FROM s", &["3"]);
+    let expected = ["0|a|\\xff00", "1|it's c|NULL", "2|NULL|NULL"];
+    assert_eq!(server.rows("SELECT \"offset\", id, sig FROM s ORDER BY 1"), expected);
+}

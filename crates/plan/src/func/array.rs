@@ -567,14 +567,18 @@ fn lists_and_maps(t: &mut Table) {
         "header_text(anylist, text) -> text -- the value of a record's header",
         MAYBE,
         |a, _, m| {
-            Ok(headers(a[0]).find(|(k, _)| *k == a[1].text()).map_or(Datum::Null, |(_, v)| lossy(v, m)))
+            let last = headers(a[0]).filter(|(k, _)| *k == a[1].text()).last();
+            Ok(last.map_or(Datum::Null, |(_, v)| lossy(v, m)))
         },
     );
     t.add(
         "header_bytes",
         "header_bytes(anylist, text) -> bytea -- the value of a record's header",
         MAYBE,
-        |a, _, _| Ok(headers(a[0]).find(|(k, _)| *k == a[1].text()).map_or(Datum::Null, |(_, v)| v)),
+        |a, _, _| {
+            let last = headers(a[0]).filter(|(k, _)| *k == a[1].text()).last();
+            Ok(last.map_or(Datum::Null, |(_, v)| v))
+        },
     );
     t.add("map_length", "map_length(anymap) -> int4", PURE, |a, _, _| {
         Ok(Datum::Int32(entries(&a[0]).count() as i32))

@@ -75,9 +75,11 @@ enum Format {
 
 #[derive(Debug)]
 struct Include {
-    /// `KEY`, `PARTITION`, `OFFSET`, `TIMESTAMP`, `HEADERS`.
+    /// `KEY`, `PARTITION`, `OFFSET`, `TIMESTAMP`, `HEADERS`, `HEADER`.
     item: &'static str,
     alias: Option<Ident>,
+    /// Of one header: its name, and whether its value stays as bytes.
+    header: Option<(String, bool)>,
 }
 
 /// Behind `CREATE [MATERIALIZED] SOURCE`.
@@ -103,13 +105,16 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Sta
         include = p.comma_separated(|p| {
             let Some(item) = p.one_of(&["key", "partition", "offset", "timestamp", "headers", "header"])
             else {
-                return Err(p.error("KEY, PARTITION, OFFSET, TIMESTAMP or HEADERS"));
+                return Err(p.error("KEY, PARTITION, OFFSET, TIMESTAMP, HEADERS or HEADER"));
             };
             if item == "header" {
-                return Err(unsupported("INCLUDE HEADER", "INCLUDE HEADERS gives all of them."));
+                let name = p.string()?;
+                p.expect("as")?;
+                let alias = Some(p.ident()?);
+                return Ok(Include { item, alias, header: Some((name, p.word("bytes"))) });
             }
             let alias = if p.word("as") { Some(p.ident()?) } else { None };
-            Ok(Include { item, alias })
+            Ok(Include { item, alias, header: None })
         })?;
     }
     let mut envelope = None;
@@ -310,7 +315,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         None => format!("{}_progress", name.item),
     };
     let replace = if s.replace { names::find(planner, &s.name)?.map(|i| i.id) } else { None };
-    let create_sql = format!("CREATE SOURCE {} {}", names::quoted(&name), s.tail);
+    let create_sql = format!("CREATE SOURCE {} {}", names::quoted(&name), planner.canonical_tail(&s.tail));
     Ok(Plan::Create(Box::new(CreatePlan {
         name,
         create_sql,
@@ -323,7 +328,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             from,
             definition,
             stored,
-            headers: s.include.iter().any(|i| i.item == "headers"),
+            headers: s.include.iter().any(|i| i.item.starts_with("header")),
             errors,
             progress_name,
         })),
@@ -387,6 +392,13 @@ fn definition(
     };
     decode("value", format, default.into())?;
     for include in &s.include {
+        if let (Some((header, bytes)), Some(alias)) = (&include.header, &include.alias) {
+            // The last of several of the name counts.
+            let value = format!("header_bytes(headers, '{}')", header.replace('\'', "''"));
+            let expr = if *bytes { value } else { format!("convert_from({value}, 'utf8')") };
+            columns.push(format!("{expr} AS {}", quote(&fold(alias))));
+            continue;
+        }
         let (expr, name) = match include.item {
             "partition" => ("partition", "partition"),
             "offset" => ("CAST(\"offset\" AS uint8)", "offset"),
