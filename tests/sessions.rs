@@ -1,6 +1,8 @@
 //! What a session sees of transactions, of time, and of what it waits for.
 
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use postgres::{Client, Config, NoTls};
 
@@ -54,7 +56,7 @@ fn a_stalled_source_is_named_by_reads_above_it() {
     client.batch_execute(&setup).expect("created");
     server.wait_for("SELECT * FROM v", &["1"]);
     std::fs::remove_file(folder.path().join("events")).expect("removed");
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     loop {
         rows(&mut client, "SELECT * FROM v").expect("rows");
         let got = notices.lock().expect("nothing panics under this lock").clone();
@@ -62,7 +64,7 @@ fn a_stalled_source_is_named_by_reads_above_it() {
             return;
         }
         assert!(start.elapsed() < PATIENCE, "{got:?}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -197,4 +199,260 @@ fn apply_is_one_step() {
     write("b.sql", "CREATE VIEW w AS SELECT n + 1 AS n FROM v;");
     assert!(apply().status.success());
     assert_eq!(server.rows("SELECT v.n, w.n FROM v, w"), ["2|3"]);
+}
+
+/// Milliseconds since the epoch, by the server's clock.
+fn now(client: &mut Client) -> u64 {
+    let now = rows(client, "SELECT mz_now()").expect("a time");
+    now[0].parse().expect("a number")
+}
+
+#[test]
+fn rows_leave_by_the_clock_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start(&["--data-dir", folder.path().to_str().expect("UTF-8")]);
+    let mut client = server.client();
+    let setup = "CREATE TABLE t (a int4, at timestamptz);
+        CREATE MATERIALIZED VIEW recent AS SELECT a FROM t WHERE mz_now() <= at + INTERVAL '700 milliseconds';
+        CREATE VIEW counted AS SELECT count(*) AS n FROM t WHERE mz_now() < at + INTERVAL '600 milliseconds';
+        CREATE DEFAULT INDEX ON counted";
+    client.batch_execute(setup).expect("created");
+    let mut follower = server.client();
+    let copy = "COPY (SUBSCRIBE recent) TO STDOUT";
+    let mut changes = std::io::BufReader::new(follower.copy_out(copy).expect("subscribed"));
+    client
+        .batch_execute("INSERT INTO t VALUES (1, now()), (2, now() + INTERVAL '1 hour')")
+        .expect("inserted");
+    assert_eq!(rows(&mut client, "SELECT a FROM recent ORDER BY a"), Ok(vec!["1".into(), "2".into()]));
+    // Nothing more comes in.
+    let mut lines = vec![];
+    for _ in 0..3 {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut changes, &mut line).expect("a change");
+        lines.push(line.split_once('\t').expect("a time first").1.trim().to_string());
+    }
+    lines[..2].sort();
+    assert_eq!(lines, ["1\t1", "1\t2", "-1\t1"]);
+    assert_eq!(rows(&mut client, "SELECT a FROM recent"), Ok(vec!["2".into()]));
+    assert_eq!(rows(&mut client, "SELECT n FROM counted"), Ok(vec!["1".into()]));
+    drop(changes);
+    // What was stored of rows that leave while nobody runs is taken back.
+    client.batch_execute("INSERT INTO t VALUES (3, now())").expect("inserted");
+    assert_eq!(rows(&mut client, "SELECT a FROM recent ORDER BY a"), Ok(vec!["2".into(), "3".into()]));
+    let due = now(&mut client) + 800;
+    server.kill();
+    while std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_millis() < u128::from(due) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server.crash_and_restart();
+    server.wait_for("SELECT a FROM recent", &["2"]);
+}
+
+#[test]
+fn times_to_come_come() {
+    let server = Server::start(&["--ephemeral"]);
+    let (mut client, notices) = listening(&server);
+    client.batch_execute("CREATE TABLE t (a int4); INSERT INTO t VALUES (1)").expect("created");
+    let soon = now(&mut client) + 900;
+    assert_eq!(rows(&mut client, &format!("SELECT a FROM t AS OF {soon}")), Ok(vec!["1".into()]));
+    assert!(now(&mut client) >= soon);
+    let got = notices.lock().expect("nothing panics under this lock").clone();
+    assert!(got.iter().any(|n| n.starts_with("the read waits for a time that has not come yet")), "{got:?}");
+    let soon = now(&mut client) + 300;
+    let count = format!("SELECT count(*) FROM t AS OF AT LEAST {soon}");
+    assert_eq!(rows(&mut client, &count), Ok(vec!["1".into()]));
+    // A subscription up to a time ends then, also if nothing comes any more.
+    let upper = now(&mut client) + 300;
+    let followed = rows(&mut client, &format!("SUBSCRIBE t UP TO {upper}")).expect("rows");
+    assert_eq!(followed.len(), 1, "{followed:?}");
+    assert!(now(&mut client) >= upper - 1);
+    // One that wants progress hears of time that passes.
+    let begin = "BEGIN; DECLARE c CURSOR FOR SUBSCRIBE t WITH (PROGRESS, SNAPSHOT = false)";
+    client.batch_execute(begin).expect("declared");
+    let mut times = std::collections::BTreeSet::new();
+    while times.len() < 3 {
+        for row in rows(&mut client, "FETCH ALL c WITH (timeout = '5s')").expect("rows") {
+            let (time, rest) = row.split_once('|').expect("columns");
+            assert_eq!(rest, "t|NULL|NULL");
+            times.insert(time.parse::<u64>().expect("a time"));
+        }
+    }
+}
+
+#[test]
+fn a_transaction_reads_at_one_time() {
+    let server = Server::start(&["--ephemeral"]);
+    let (mut one, mut two) = (server.client(), server.client());
+    let setup = "CREATE TABLE a (n int4); CREATE TABLE b (n int4); INSERT INTO a VALUES (1);
+        CREATE MATERIALIZED VIEW v AS SELECT count(*) FROM b; CREATE INDEX i ON b (n)";
+    one.batch_execute(setup).expect("created");
+    one.batch_execute("BEGIN").expect("begun");
+    assert_eq!(rows(&mut one, "SELECT n FROM a"), Ok(vec!["1".into()]));
+    // Enough ticks for arrangements to forget what nobody holds.
+    for i in 0..200 {
+        two.batch_execute(&format!("INSERT INTO a VALUES ({i}); INSERT INTO b VALUES ({i})"))
+            .expect("written");
+    }
+    assert_eq!(rows(&mut one, "SELECT n FROM a"), Ok(vec!["1".into()]));
+    assert_eq!(rows(&mut one, "SELECT n FROM b"), Ok(vec![]));
+    assert_eq!(rows(&mut one, "SELECT * FROM v"), Ok(vec!["0".into()]));
+    assert_eq!(rows(&mut one, "SELECT count(*) FROM a, b"), Ok(vec!["0".into()]));
+    one.batch_execute("COMMIT").expect("committed");
+    assert_eq!(rows(&mut one, "SELECT * FROM v"), Ok(vec!["200".into()]));
+}
+
+#[test]
+fn results_have_a_greatest_size() {
+    let server = Server::start(&["--ephemeral"]);
+    let mut client = server.client();
+    let setup = "CREATE TABLE t (a int4, b text); INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1, 5000) n;
+        SET max_query_result_size = '100kB'";
+    client.batch_execute(setup).expect("created");
+    for query in ["SELECT * FROM t", "SELECT * FROM t ORDER BY a", "SELECT u.b FROM t, t u WHERE t.a = u.a"] {
+        let error = rows(&mut client, query).expect_err("too large");
+        assert_eq!(error, "53400 result exceeds max size of 100kB", "{query}");
+    }
+    assert_eq!(rows(&mut client, "SELECT a FROM t ORDER BY a DESC LIMIT 1"), Ok(vec!["5000".into()]));
+    assert_eq!(rows(&mut client, "SELECT count(*) FROM t"), Ok(vec!["5000".into()]));
+    let mut out = String::new();
+    let mut copy = client.copy_out("COPY (SELECT * FROM t) TO STDOUT").expect("begun");
+    copy.read_to_string(&mut out).expect("text");
+    drop(copy);
+    assert_eq!(out.lines().count(), 5000);
+    assert!(rows(&mut client, "SET max_query_result_size = 'much'").is_err_and(|e| e.starts_with("22023")));
+    client.batch_execute("SET max_query_result_size = '10MB'").expect("set");
+    assert_eq!(rows(&mut client, "SELECT * FROM t").map(|r| r.len()), Ok(5000));
+}
+
+/// A figure of `/metrics`.
+fn metric(server: &Server, name: &str) -> f64 {
+    let mut stream = std::net::TcpStream::connect(&server.http).expect("a connection");
+    let host = &server.http;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let value = answer.lines().find_map(|l| l.strip_prefix(name)).expect("the figure is there");
+    value.trim().parse().expect("a number")
+}
+
+/// Waits for a figure of `/metrics`.
+fn wait_for_metric(server: &Server, name: &str, wanted: f64, within: Duration) {
+    let start = Instant::now();
+    while metric(server, name) != wanted {
+        assert!(start.elapsed() < within, "{name} is {}, not {wanted}", metric(server, name));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_cut_off() {
+    let server = Server::start(&["--ephemeral"]);
+    let mut client = server.client();
+    client.batch_execute("CREATE TABLE t (a text)").expect("created");
+    let mut slow = server.client();
+    let mut changes = slow.copy_out("COPY (SUBSCRIBE t) TO STDOUT").expect("subscribed");
+    wait_for_metric(&server, "deltamill_subscriptions", 1.0, PATIENCE);
+    // More than the sockets and the queue take.
+    let start = Instant::now();
+    while metric(&server, "deltamill_subscriptions") > 0.0 {
+        let write = "INSERT INTO t SELECT repeat(chr(n), 100000) FROM generate_series(33, 122) n";
+        client.batch_execute(write).expect("others go on");
+        client.batch_execute("DELETE FROM t").expect("others go on");
+        assert!(start.elapsed() < PATIENCE, "it is never cut off");
+    }
+    // What was on its way still comes, then the reason.
+    let error = std::io::copy(&mut changes, &mut std::io::sink()).expect_err("it was cut off");
+    let source = error.into_inner().expect("a cause").downcast::<postgres::Error>().expect("the server's");
+    assert_eq!(source.code().map(|c| c.code()), Some("53400"), "{source}");
+}
+
+#[test]
+fn work_that_is_cancelled_or_left_is_gone_within_a_second() {
+    let second = Duration::from_secs(1);
+    let server = Server::start(&["--ephemeral"]);
+    let setup = "CREATE TABLE t (a text); INSERT INTO t SELECT repeat(n::text, 30000) FROM generate_series(100, 300) n";
+    server.rows(setup);
+    // One that reads nothing, so that the server cannot even write.
+    let mut stalled = server.client();
+    let token = stalled.cancel_token();
+    let mut changes = stalled.copy_out("COPY (SUBSCRIBE t) TO STDOUT").expect("subscribed");
+    wait_for_metric(&server, "deltamill_subscriptions", 1.0, PATIENCE);
+    token.cancel_query(NoTls).expect("the request is taken");
+    wait_for_metric(&server, "deltamill_subscriptions", 0.0, second);
+    let error = std::io::copy(&mut changes, &mut std::io::sink()).expect_err("it was cancelled");
+    let source = error.into_inner().expect("a cause").downcast::<postgres::Error>().expect("the server's");
+    assert_eq!(source.code().map(|c| c.code()), Some("57014"), "{source}");
+    drop(changes);
+    assert_eq!(rows(&mut stalled, "SELECT 1"), Ok(vec!["1".into()]));
+    // One that goes.
+    let mut gone = server.client();
+    let changes = gone.copy_out("COPY (SUBSCRIBE (SELECT count(*) FROM t)) TO STDOUT").expect("subscribed");
+    wait_for_metric(&server, "deltamill_subscriptions", 1.0, PATIENCE);
+    drop(changes);
+    drop(gone);
+    wait_for_metric(&server, "deltamill_subscriptions", 0.0, second);
+}
+
+#[test]
+fn renamed_objects_keep_their_dependants() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start(&["--data-dir", folder.path().to_str().expect("UTF-8")]);
+    let path = folder.path().join("events");
+    std::fs::write(&path, "a\nb\n").expect("written");
+    let path = path.display();
+    server.rows(&format!(
+        "CREATE TABLE t (a int4); INSERT INTO t VALUES (1), (2);
+         CREATE VIEW v AS SELECT t.a + 1 AS a, 't' AS s FROM t WHERE t.a > 0;
+         CREATE MATERIALIZED VIEW m AS SELECT sum(x.a) AS n FROM v x JOIN t ON x.a > t.a;
+         CREATE INDEX i ON m (n);
+         CREATE SOURCE s FROM FILE '{path}' FORMAT TEXT;
+         CREATE VIEW progress AS SELECT count(*) AS n FROM s_progress;
+         CREATE VIEW qualified AS SELECT public.t.a FROM t"
+    ));
+    server.wait_for("SELECT count(*) FROM s", &["2"]);
+    let error = server.error("ALTER TABLE t RENAME TO numbers");
+    assert!(error.starts_with("0A000") && error.contains("qualified"), "{error}");
+    server.rows("DROP VIEW qualified");
+    server.rows(
+        "ALTER TABLE t RENAME TO numbers; ALTER VIEW v RENAME TO \"Some View\";
+         ALTER MATERIALIZED VIEW m RENAME TO total; ALTER INDEX i RENAME TO j; ALTER SOURCE s RENAME TO lines",
+    );
+    let check = |server: &Server| {
+        assert_eq!(server.rows("SELECT n FROM total"), ["8"]);
+        assert_eq!(server.rows("SELECT a, s FROM \"Some View\" ORDER BY a"), ["2|t", "3|t"]);
+        assert_eq!(server.rows("SELECT count(*), (SELECT n FROM progress) FROM lines"), ["2|1"]);
+        assert_eq!(server.rows("SELECT count(*) FROM lines_errors"), ["0"]);
+        assert_eq!(server.rows("SHOW INDEXES"), ["j|total|quickstart|{n}|"]);
+        for gone in ["t", "v", "m", "s", "s_progress"] {
+            assert!(server.error(&format!("SELECT * FROM {gone}")).starts_with("42P01"), "{gone}");
+        }
+    };
+    check(&server);
+    server.crash_and_restart();
+    check(&server);
+    server.rows("INSERT INTO numbers VALUES (10)");
+    assert_eq!(server.rows("SELECT n FROM total"), ["41"]);
+    assert!(server.error("ALTER TABLE numbers RENAME TO total").starts_with("42P07"));
+    assert!(server.error("ALTER VIEW numbers RENAME TO x").starts_with("42809"));
+    server.rows("ALTER TABLE IF EXISTS nothing RENAME TO x");
+    // In a transaction that ends otherwise.
+    let mut client = server.client();
+    client.batch_execute("BEGIN; ALTER TABLE numbers RENAME TO x; ROLLBACK").expect("rolled back");
+    check(&server);
+}
+
+#[test]
+fn show_takes_conditions() {
+    let server = Server::start(&["--ephemeral"]);
+    let setup = "CREATE TABLE a (x int4 NOT NULL, y text); CREATE TABLE b (x int4); CREATE INDEX i ON a (x)";
+    server.rows(setup);
+    assert_eq!(server.rows("SHOW TABLES WHERE name > 'a'"), ["b|"]);
+    assert_eq!(server.rows("SHOW COLUMNS FROM a WHERE nullable"), ["y|t|text|"]);
+    assert_eq!(
+        server.rows("SHOW INDEXES ON a WHERE \"on\" = 'a' AND key LIKE '{x%'"),
+        ["i|a|quickstart|{x}|"]
+    );
+    assert_eq!(server.rows("SHOW SCHEMAS WHERE name = 'public'"), ["public|"]);
+    assert!(server.error("SHOW TABLES WHERE nope = 1").starts_with("42703"));
+    assert!(server.error("SHOW TABLES WHERE name").starts_with("42804"));
 }

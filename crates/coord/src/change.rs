@@ -18,8 +18,8 @@ use crate::introspection;
 pub struct Changed {
     /// What is gone, in order.
     pub dropped: Vec<Dropped>,
-    /// The record that is new or has changed.
-    pub record: Option<Record>,
+    /// The records that are new or have changed.
+    pub records: Vec<Record>,
 }
 
 /// An object that has left the catalog.
@@ -80,7 +80,7 @@ impl CatalogState {
                     column_comments: BTreeMap::new(),
                 };
                 self.add(plan, &record)?;
-                changed.record = Some(record);
+                changed.records.push(record);
             }
             Ddl::CreateSchema { database, schema } => {
                 self.schemas.insert((database.clone(), schema.clone()));
@@ -90,6 +90,25 @@ impl CatalogState {
                 self.schemas.retain(|name| schema.as_ref() != Some(name));
             }
             Ddl::AlterSecret { id, value } => drop(self.secrets.insert(*id, value.clone())),
+            Ddl::Rename { names, statements } => {
+                for (id, name) in names {
+                    let Some(item) = self.items.get_mut(id) else { continue };
+                    self.names.remove(&item.name);
+                    self.names.insert(name.clone(), *id);
+                    item.name = name.clone();
+                    if let Some(record) = self.records.get_mut(id) {
+                        let name = name.clone();
+                        record.name = (name.database, name.schema, name.item);
+                    }
+                }
+                for (id, statement) in statements {
+                    self.items.entry(*id).and_modify(|item| item.create_sql = statement.clone());
+                    if let Some(record) = self.records.get_mut(id) {
+                        record.create_sql = statement.clone();
+                        changed.records.push(record.clone());
+                    }
+                }
+            }
             Ddl::Comment { id, column, text } => {
                 let record = self.records.get_mut(id).ok_or_else(|| {
                     SqlError::new(code::INSUFFICIENT_PRIVILEGE, "system objects cannot be commented on")
@@ -99,7 +118,7 @@ impl CatalogState {
                     (Some(c), Some(text)) => drop(record.column_comments.insert(*c, text)),
                     (Some(c), None) => drop(record.column_comments.remove(c)),
                 }
-                changed.record = Some(record.clone());
+                changed.records.push(record.clone());
             }
         }
         self.version += 1;

@@ -98,6 +98,13 @@ pub enum Ddl {
         /// The value.
         value: SecretValue,
     },
+    /// Objects get other names, and their statements and those of their dependants are as they must be then.
+    Rename {
+        /// The objects, with what belongs to them.
+        names: Vec<(GlobalId, sql::ObjectName)>,
+        /// Statements.
+        statements: Vec<(GlobalId, String)>,
+    },
     /// `COMMENT ON`.
     Comment {
         /// Of what.
@@ -147,6 +154,8 @@ pub struct Subscribe {
     pub desc: RelationDesc,
     /// Whether the rows at the start come.
     pub snapshot: bool,
+    /// Whether the reader wants to hear of time that passes without changes.
+    pub progress: bool,
     /// From exactly this time, or at least it.
     pub as_of: Option<(Timestamp, bool)>,
     /// Until this time, exclusive.
@@ -164,7 +173,9 @@ pub struct Subscribed {
     /// The time of its snapshot.
     pub as_of: Timestamp,
     /// Changes, time by time. Ends when the subscription does.
-    pub changes: mpsc::Receiver<Result<Changes, SqlError>>,
+    pub changes: mpsc::Receiver<Changes>,
+    /// How far the reader is behind, and why the subscription ended.
+    pub lag: Arc<crate::subscriptions::Lag>,
 }
 
 /// The changes of some times, and the promise that no more come for them.
@@ -172,6 +183,8 @@ pub struct Subscribed {
 pub struct Changes {
     /// Rows with diffs, per time, consolidated.
     pub rows: Vec<(Timestamp, RowBlock)>,
+    /// How many bytes of them count as lag until they are taken.
+    pub counted: usize,
     /// All times before this are complete; `u64::MAX` at the end of a finite subscription.
     pub upto: Timestamp,
 }

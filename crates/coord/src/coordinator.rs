@@ -27,13 +27,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{CatalogState, LocalKafka};
 use crate::clock::Clock;
-use crate::command::{Answer, Changes, Command, Read, Subscribe, Subscribed};
+use crate::command::{Answer, Command, Read};
 use crate::credits::Credits;
 use crate::introspection::{self, SourceStatus};
 use crate::journal::{Journal, Then};
 use crate::oracle::Oracle;
 use crate::planner::Planner;
 use crate::read;
+use crate::subscriptions::{PROGRESS, Subscription};
 use crate::waits::Hydration;
 
 /// How the engine runs.
@@ -208,6 +209,8 @@ impl Coordinator {
                     next_transient: 1,
                     next_epoch: 1,
                     ticks: 0,
+                    deadline: None,
+                    awaited: BTreeSet::new(),
                     compacted: 0,
                     stored_since: recovered.shards.values().map(|s| s.since).max().unwrap_or(0),
                 };
@@ -278,7 +281,8 @@ impl Pending {
 /// What happens when a tick is durable.
 pub(crate) enum Acknowledge {
     Write(oneshot::Sender<Result<Timestamp, SqlError>>),
-    Ddl(oneshot::Sender<Result<bool, SqlError>>),
+    /// Changes of the catalog, and whether rows came with them.
+    Ddl(oneshot::Sender<Result<bool, SqlError>>, bool),
     /// A source's offsets, and who waits for them.
     Progress(GlobalId, Vec<(i32, i64)>, u64, u64, Option<source::Durable>),
     /// A source has come to its end.
@@ -340,19 +344,6 @@ enum Work {
     Peek { number: u64, id: GlobalId, keys: Option<Vec<Row>>, mfp: Box<Mfp>, limit: Option<usize> },
 }
 
-struct Subscription {
-    to: mpsc::Sender<Result<Changes, SqlError>>,
-    /// Not yet durable, or not yet taken by the reader.
-    queue: VecDeque<(Timestamp, RowBlock)>,
-    queued_bytes: usize,
-    errors: Option<(Timestamp, repr::EvalError)>,
-    upto: Timestamp,
-    sent: Timestamp,
-}
-
-/// A subscriber may lag by so many bytes before it is cut off.
-const SUBSCRIPTION_BYTES: usize = 64 << 20;
-
 pub(crate) struct State {
     config: Config,
     clock: Arc<dyn Clock>,
@@ -369,9 +360,13 @@ pub(crate) struct State {
     /// The last timestamp given to data.
     pub(crate) last_tick: Timestamp,
     last_tick_at: Instant,
-    last_shown: Timestamp,
+    pub(crate) last_shown: Timestamp,
     last_acknowledged: Timestamp,
     ticks: u64,
+    /// When the clock alone changes rows, as workers say.
+    deadline: Option<Timestamp>,
+    /// Times to come that somebody waits for.
+    awaited: BTreeSet<Timestamp>,
     /// At which tick arrangements were last told to forget.
     compacted: u64,
     /// The least time at which stored rows can be read.
@@ -396,7 +391,7 @@ pub(crate) struct State {
     /// Dataflows that are being built, and the history that they need.
     installing: HashMap<GlobalId, History>,
     answers: HashMap<u64, PendingAnswer>,
-    subscriptions: BTreeMap<GlobalId, Subscription>,
+    pub(crate) subscriptions: BTreeMap<GlobalId, Subscription>,
     pub(crate) readers: BTreeMap<GlobalId, (u64, source::ReaderHandle)>,
     pub(crate) statuses: BTreeMap<GlobalId, SourceStatus>,
     holds: BTreeMap<Timestamp, usize>,
@@ -437,7 +432,7 @@ impl State {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if !self.pending.is_empty() && self.tick_is_due() {
+            if (!self.pending.is_empty() && self.tick_is_due()) || self.clock_is_due() {
                 self.tick();
             }
             self.flush_views(false);
@@ -450,7 +445,7 @@ impl State {
 
     /// How long nothing can happen without a command.
     fn patience(&self) -> Duration {
-        let queued = self.subscriptions.values().any(|s| !s.queue.is_empty());
+        let queued = self.subscriptions.values().any(Subscription::is_behind);
         if let Some(patience) = self.journal.patience(self.clock.instant()) {
             patience.max(Duration::from_millis(10))
         } else if !self.pending.is_empty() {
@@ -459,7 +454,7 @@ impl State {
         } else if queued {
             Duration::from_millis(10)
         } else {
-            Duration::from_secs(3600)
+            self.until_clock()
         }
     }
 
@@ -475,6 +470,29 @@ impl State {
         self.pending.urgent || self.pending.bytes >= FULL || waited
     }
 
+    /// The next time at which something changes by the clock alone: rows of temporal filters, a read or the end of a
+    /// subscription at a time to come, the next sign of life of a subscription that wants them.
+    fn next_by_clock(&self) -> Option<Timestamp> {
+        let later = |t: &Timestamp| *t > self.last_tick;
+        let awaited = self.awaited.iter().copied().find(later);
+        let alive = self.subscriptions.values().any(|s| s.progress).then(|| self.last_tick + PROGRESS);
+        self.deadline.filter(later).into_iter().chain(awaited).chain(alive).min()
+    }
+
+    fn until_clock(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let wait = |t: Timestamp| Duration::from_millis(t.saturating_sub(self.clock.now()).max(1));
+        let rest = self.config.tick.saturating_sub(self.last_tick_at.elapsed());
+        self.next_by_clock().map_or(LONGEST, |t| wait(t).max(rest)).min(LONGEST)
+    }
+
+    /// Whether a tick is needed, if only an empty one.
+    fn clock_is_due(&self) -> bool {
+        self.next_by_clock().is_some_and(|t| t <= self.clock.now())
+            && self.last_tick_at.elapsed() >= self.config.tick
+            && self.journal.full().is_none()
+    }
+
     /// Gives everything that is pending one timestamp.
     fn tick(&mut self) -> Timestamp {
         let time = self.oracle.next(self.clock.now().max(self.last_tick + 1));
@@ -482,6 +500,7 @@ impl State {
         self.flush_views(true);
         let pending = std::mem::take(&mut self.pending);
         self.last_tick = time;
+        self.awaited = self.awaited.split_off(&(time + 1));
         self.last_tick_at = self.clock.instant();
         self.ticks += 1;
         let durable = pending.is_empty() && oracle_mark.is_none() && self.undurable.is_empty();
@@ -591,11 +610,7 @@ impl State {
                 self.pending.acknowledge.push(Acknowledge::Write(reply));
             }
             Command::Subscribe(subscribe) => self.subscribe(*subscribe),
-            Command::CancelSubscribe(id) => {
-                if self.subscriptions.remove(&id).is_some() {
-                    self.drop_dataflow(id);
-                }
-            }
+            Command::CancelSubscribe(id) => self.unsubscribe(id),
             Command::Ddl { version, changes, rows, reply } => {
                 if version != self.catalog.version {
                     let _ = reply.send(Ok(false));
@@ -607,9 +622,10 @@ impl State {
                 match self.change(changes) {
                     Ok(()) => {
                         // Rows of a table that the same transaction has dropped go with it.
+                        let wrote = !rows.is_empty();
                         self.write(rows.into_iter().filter(|(id, _)| self.raws.contains(id)).collect());
                         self.publish_catalog();
-                        self.pending.acknowledge.push(Acknowledge::Ddl(reply));
+                        self.pending.acknowledge.push(Acknowledge::Ddl(reply, wrote));
                     }
                     Err(e) => drop(reply.send(Err(e))),
                 }
@@ -724,7 +740,12 @@ impl State {
                     self.last_acknowledged = self.last_acknowledged.max(time);
                     let _ = reply.send(Ok(time));
                 }
-                Acknowledge::Ddl(reply) => drop(reply.send(Ok(true))),
+                Acknowledge::Ddl(reply, wrote) => {
+                    if wrote {
+                        self.last_acknowledged = self.last_acknowledged.max(time);
+                    }
+                    let _ = reply.send(Ok(true));
+                }
                 Acknowledge::Finished(id) => {
                     let now = self.clock.now();
                     if let Some(status) = self.statuses.get_mut(&id) {
@@ -769,16 +790,7 @@ impl State {
             }
             Response::Changes { id, rows, errors, upto } => {
                 if let Some(subscription) = self.subscriptions.get_mut(&id) {
-                    for (time, block) in rows {
-                        subscription.queued_bytes += block.byte_len();
-                        subscription.queue.push_back((time, block));
-                    }
-                    let first = errors.iter().find_map(|(t, b)| {
-                        b.iter().find(|(_, d)| *d > 0).map(|(row, _)| (*t, repr::EvalError::from_row(row)))
-                    });
-                    subscription.errors = subscription.errors.take().or(first);
-                    subscription.upto = subscription.upto.max(upto);
-                    return;
+                    return subscription.push(rows, &errors, upto);
                 }
                 if !self.objects.contains_key(&id) {
                     return;
@@ -795,6 +807,7 @@ impl State {
                 self.frontier(id, upto);
             }
             Response::Installed { id, needs } => self.installed(id, needs),
+            Response::Deadline(deadline) => self.deadline = deadline,
             Response::Dropped(_) => {}
         }
     }
@@ -891,14 +904,14 @@ impl State {
     }
 
     /// Chooses the time of a read; see the module's text.
-    fn read_time(
+    pub(crate) fn read_time(
         &mut self,
         ids: &[GlobalId],
         as_of: Option<(Timestamp, bool)>,
         wants_now: bool,
     ) -> Result<Timestamp, SqlError> {
         if let Some((time, at_least)) = as_of {
-            let since = self.least_readable(ids);
+            let since = self.least_readable(ids).max(self.least_stored(ids));
             if !at_least && time < since {
                 return Err(SqlError::new(
                     code::INVALID_PARAMETER_VALUE,
@@ -922,10 +935,17 @@ impl State {
             time = time.max(least);
         }
         // A time that no tick has given yet can be named, but shown only once it has passed.
-        if as_of.is_none() {
+        if time <= self.last_tick {
             self.last_shown = self.last_shown.max(time);
         }
         Ok(time)
+    }
+
+    /// Sees to it that a time to come gets its tick.
+    pub(crate) fn await_time(&mut self, time: Timestamp) {
+        if time > self.last_tick {
+            self.awaited.insert(time);
+        }
     }
 
     /// The earliest time at which all of these can still be read.
@@ -934,8 +954,14 @@ impl State {
         arranged.max(self.stored_since)
     }
 
+    /// The earliest time of which storage can tell their rows.
+    fn least_stored(&self, ids: &[GlobalId]) -> Timestamp {
+        let stored = ids.iter().filter(|id| self.raws.contains(id) || self.objects.contains_key(id));
+        stored.filter_map(|id| self.storage.shard_stats(shard_of(*id))).map(|s| s.since).max().unwrap_or(0)
+    }
+
     /// Puts the rows of built-in relations in the place of their names.
-    fn fill_built_in(&self, relation: &mut RelationExpr, session: &introspection::SessionInfo) {
+    pub(crate) fn fill_built_in(&self, relation: &mut RelationExpr, session: &introspection::SessionInfo) {
         let frontiers = self.objects.iter().map(|(id, o)| (*id, (o.frontier, o.caught_up))).collect();
         let state = introspection::State {
             catalog: &self.catalog,
@@ -964,6 +990,7 @@ impl State {
         if wants_now {
             read::replace_mz_now(&mut relation, time);
         }
+        self.await_time(time);
         let (to, rows) = mpsc::channel(4);
         let notices = self.stalled(&ids);
         if reply.send(Ok(Some(Answer { time, notices, rows }))).is_err() {
@@ -990,7 +1017,7 @@ impl State {
         self.start_waiting();
     }
 
-    fn transient(&mut self) -> GlobalId {
+    pub(crate) fn transient(&mut self) -> GlobalId {
         self.next_transient += 1;
         GlobalId::Transient(self.next_transient)
     }
@@ -1046,7 +1073,7 @@ impl State {
     }
 
     /// Starts what has waited for stored rows that are there now.
-    fn start_waiting(&mut self) {
+    pub(crate) fn start_waiting(&mut self) {
         let (ready, waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| {
                 let durable = self.durable() >= w.time
@@ -1075,91 +1102,6 @@ impl State {
                     }
                 }
             }
-        }
-    }
-
-    fn subscribe(&mut self, subscribe: Subscribe) {
-        if subscribe.version != self.catalog.version {
-            let _ = subscribe.reply.send(Ok(None));
-            return;
-        }
-        let Subscribe { mut relation, snapshot, as_of, up_to, session, reply, .. } = subscribe;
-        self.fill_built_in(&mut relation, &session);
-        let ids: Vec<GlobalId> = relation.depends_on().into_iter().collect();
-        let time = match self.read_time(&ids, as_of, false) {
-            Ok(time) => time,
-            Err(e) => return drop(reply.send(Err(e))),
-        };
-        if up_to.is_some_and(|u| u < time) {
-            let e = SqlError::new(
-                code::INVALID_PARAMETER_VALUE,
-                format!(
-                    "subscription lower bound (\"AS OF\") {time} is greater than its upper bound (\"UP TO\")"
-                ),
-            );
-            return drop(reply.send(Err(e)));
-        }
-        let id = self.transient();
-        let (to, changes) = mpsc::channel(64);
-        if reply.send(Ok(Some(Subscribed { id, as_of: time, changes }))).is_err() {
-            return;
-        }
-        self.subscriptions.insert(
-            id,
-            Subscription {
-                to,
-                queue: VecDeque::new(),
-                queued_bytes: 0,
-                errors: None,
-                upto: time,
-                sent: time,
-            },
-        );
-        self.install(id, "subscribe", relation, time, up_to, Output::Subscribe { snapshot });
-        self.start_waiting();
-    }
-
-    /// Sends subscribers what is durable; cuts off who does not take it.
-    fn release_subscriptions(&mut self) {
-        let durable = self.durable() + 1;
-        let mut gone = vec![];
-        for (id, s) in &mut self.subscriptions {
-            // All that is complete, once everything up to the last tick is durable; a finished one completes at the end.
-            let upto =
-                if s.upto == u64::MAX && durable > self.last_tick { s.upto } else { s.upto.min(durable) };
-            if upto <= s.sent {
-                continue;
-            }
-            if let Some((time, error)) = s.errors.take_if(|(t, _)| *t < upto) {
-                let _ = s.to.try_send(Err(error.into()));
-                tracing::debug!(subscription = %id, time, "a subscription ends with an error of its data");
-                gone.push(*id);
-                continue;
-            }
-            let Ok(permit) = s.to.try_reserve() else {
-                if s.to.is_closed() || s.queued_bytes > SUBSCRIPTION_BYTES {
-                    gone.push(*id);
-                }
-                continue;
-            };
-            let mut rows = vec![];
-            while let Some((time, block)) = s.queue.pop_front_if(|(time, _)| *time < upto) {
-                s.queued_bytes -= block.byte_len();
-                self.last_shown = self.last_shown.max(time);
-                rows.push((time, block));
-            }
-            s.sent = upto;
-            if upto != u64::MAX {
-                self.last_shown = self.last_shown.max(upto - 1);
-            }
-            permit.send(Ok(Changes { rows, upto }));
-            if upto == u64::MAX {
-                gone.push(*id);
-            }
-        }
-        for id in gone {
-            self.subscriptions.remove(&id);
-            self.drop_dataflow(id);
         }
     }
 
@@ -1231,9 +1173,7 @@ impl State {
                 Err(_) => break,
             }
         }
-        for (_, s) in std::mem::take(&mut self.subscriptions) {
-            let _ = s.to.try_send(Err(shutting_down()));
-        }
+        std::mem::take(&mut self.subscriptions).into_values().for_each(|s| s.end(shutting_down()));
         self.storage.clone().close();
     }
 }

@@ -27,11 +27,11 @@ impl State {
     }
 
     fn ddl(&mut self, ddl: Ddl) -> Result<(), SqlError> {
-        let Changed { dropped, record } = self.catalog.change(&ddl)?;
+        let Changed { dropped, mut records } = self.catalog.change(&ddl)?;
         dropped.into_iter().for_each(|dropped| self.stop(dropped));
         match ddl {
             Ddl::Create { plan, .. } => {
-                let record = record.ok_or_else(|| SqlError::internal("a new object has no record"))?;
+                let record = records.pop().ok_or_else(|| SqlError::internal("a new object has no record"))?;
                 let record = self.start(*plan, record, None)?;
                 self.persist(&record);
             }
@@ -53,7 +53,9 @@ impl State {
                     self.start_reader(source, stored);
                 }
             }
-            Ddl::Comment { .. } => record.iter().for_each(|record| self.persist(record)),
+            Ddl::Comment { .. } | Ddl::Rename { .. } => {
+                records.iter().for_each(|record| self.persist(record))
+            }
         }
         Ok(())
     }
@@ -325,7 +327,8 @@ impl State {
 
 /// Whether each output row depends on one input row only, so that stored output can be continued without its history.
 fn is_stateless(relation: &RelationExpr) -> bool {
-    let mut stateless = true;
+    // What leaves by the clock must be remembered.
+    let mut stateless = !crate::read::wants_now(relation);
     relation.visit_pre(&mut |r| {
         stateless &= !matches!(
             r,

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::coordinator::{Object, ObjectKind};
 use crate::introspection;
+use crate::rows::ResultLimit;
 
 /// The way of a query.
 pub(crate) enum Route {
@@ -322,7 +323,11 @@ pub(crate) fn history_failed(e: &storage::StorageError) {
 }
 
 /// The end of a query: sorts, counts out, cuts and projects.
-pub fn finish(rows: Vec<(Row, Diff)>, finishing: &Finishing) -> Result<Vec<Row>, SqlError> {
+pub fn finish(
+    rows: Vec<(Row, Diff)>,
+    finishing: &Finishing,
+    size: &mut ResultLimit,
+) -> Result<Vec<Row>, SqlError> {
     let mut rows = mapped(rows, &finishing.map)?;
     // Equal rows may come from several workers or batches.
     if finishing.order_by.is_empty() {
@@ -344,7 +349,9 @@ pub fn finish(rows: Vec<(Row, Diff)>, finishing: &Finishing) -> Result<Vec<Row>,
                 skip -= 1;
                 continue;
             }
-            out.push(project_row(&row, &finishing.project));
+            let row = project_row(&row, &finishing.project);
+            size.count([&row])?;
+            out.push(row);
         }
     }
     Ok(out)
@@ -373,6 +380,12 @@ pub(crate) fn mapped(rows: Vec<(Row, Diff)>, map: &[ScalarExpr]) -> Result<Vec<(
         }
     }
     Ok(out)
+}
+
+/// Of rows that come in parts: those that can still be among the first `n` in this order.
+pub(crate) fn keep_first(rows: &mut Vec<(Row, Diff)>, order: &[ColumnOrder], n: usize) {
+    rows.sort_by(|a, b| compare(&a.0, &b.0, order).then_with(|| a.0.cmp(&b.0)));
+    rows.truncate(n);
 }
 
 /// These columns of a row.

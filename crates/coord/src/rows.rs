@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use repr::error::code;
 use repr::{Diff, GlobalId, RelationDesc, Row, SqlError};
 use sql::plan::{CopyFormat, Finishing};
 use tokio::sync::mpsc;
@@ -68,6 +69,7 @@ enum RowsKind {
     Stream {
         rows: mpsc::Receiver<Result<Vec<(Row, Diff)>, SqlError>>,
         finishing: Finishing,
+        limit: ResultLimit,
         /// Until the first batch has come.
         wait: Option<Wait>,
     },
@@ -111,11 +113,20 @@ impl Rows {
         desc: Arc<RelationDesc>,
         rows: mpsc::Receiver<Result<Vec<(Row, Diff)>, SqlError>>,
         finishing: Finishing,
+        limit: ResultLimit,
         wait: Wait,
         guard: Guard,
     ) -> Rows {
-        let kind = RowsKind::Stream { rows, finishing, wait: Some(wait) };
+        let kind = RowsKind::Stream { rows, finishing, limit, wait: Some(wait) };
         Rows { desc, kind, _guard: Some(guard) }
+    }
+
+    /// Without a limit: for readers that take rows as they come and keep none.
+    pub(crate) fn unlimited(mut self) -> Rows {
+        if let RowsKind::Stream { limit, .. } = &mut self.kind {
+            limit.left = usize::MAX;
+        }
+        self
     }
 
     /// Changes as they come.
@@ -134,9 +145,9 @@ impl Rows {
             RowsKind::Ready(rows) if rows.is_empty() => None,
             RowsKind::Ready(rows) => Some(Ok(std::mem::take(rows))),
             RowsKind::Subscribe(rows) => rows.next().await,
-            RowsKind::Stream { rows, finishing, wait } => {
+            RowsKind::Stream { rows, finishing, limit, wait } => {
                 let Some(first) = wait else {
-                    return Some(rows.recv().await?.and_then(|batch| stream_batch(batch, finishing)));
+                    return Some(rows.recv().await?.and_then(|batch| stream_batch(batch, finishing, limit)));
                 };
                 let batch = first.first(rows).await?;
                 *wait = None;
@@ -146,12 +157,12 @@ impl Rows {
                 };
                 // One batch and no more, as mostly: in a fixed order. More: as they come.
                 match rows.recv().await {
-                    None => Some(read::finish(batch, finishing)),
+                    None => Some(read::finish(batch, finishing, limit)),
                     Some(Err(e)) => Some(Err(e)),
                     Some(Ok(mut second)) => {
                         let mut both = batch;
                         both.append(&mut second);
-                        Some(stream_batch(both, finishing))
+                        Some(stream_batch(both, finishing, limit))
                     }
                 }
             }
@@ -168,8 +179,40 @@ impl Rows {
     }
 }
 
+/// `max_query_result_size`, and how much of it is left.
+#[derive(Clone, Debug)]
+pub struct ResultLimit {
+    left: usize,
+    /// As the setting says it.
+    size: String,
+}
+
+impl ResultLimit {
+    pub(crate) fn new((left, size): (usize, String)) -> ResultLimit {
+        ResultLimit { left, size }
+    }
+
+    /// Counts rows that are held for, or go to, the client.
+    pub(crate) fn count<'a>(&mut self, rows: impl IntoIterator<Item = &'a Row>) -> Result<(), SqlError> {
+        let bytes = rows.into_iter().map(|row| row.bytes().len()).sum();
+        let left = self.left.checked_sub(bytes);
+        self.left = left.ok_or_else(|| {
+            SqlError::new(
+                code::CONFIGURATION_LIMIT_EXCEEDED,
+                format!("result exceeds max size of {}", self.size),
+            )
+            .with_hint("Take fewer rows, read them with a cursor or COPY, or raise max_query_result_size.")
+        })?;
+        Ok(())
+    }
+}
+
 /// A batch of an unordered stream: counted out, within what is left of offset and limit.
-fn stream_batch(batch: Vec<(Row, Diff)>, finishing: &mut Finishing) -> Result<Vec<Row>, SqlError> {
+fn stream_batch(
+    batch: Vec<(Row, Diff)>,
+    finishing: &mut Finishing,
+    limit: &mut ResultLimit,
+) -> Result<Vec<Row>, SqlError> {
     let mut out = Vec::with_capacity(batch.len());
     for (row, diff) in read::mapped(batch, &finishing.map)? {
         for _ in 0..diff {
@@ -177,7 +220,9 @@ fn stream_batch(batch: Vec<(Row, Diff)>, finishing: &mut Finishing) -> Result<Ve
                 finishing.offset -= 1;
             } else if finishing.limit != Some(0) {
                 finishing.limit = finishing.limit.map(|l| l - 1);
-                out.push(read::project_row(&row, &finishing.project));
+                let row = read::project_row(&row, &finishing.project);
+                limit.count([&row])?;
+                out.push(row);
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::command::{Command, Ddl, Read, Subscribe};
 use crate::coordinator::{Handle, shutting_down};
 use crate::introspection::SessionInfo;
 use crate::read;
-use crate::rows::{CopyIn, Cursor, Guard, Outcome, Rows, Running};
+use crate::rows::{CopyIn, Cursor, Guard, Outcome, ResultLimit, Rows, Running};
 use crate::subscribe::{SubscribeRows, subscribe_desc};
 use crate::transaction::{Layer, Open, Transaction};
 use crate::variables::Variables;
@@ -262,7 +262,7 @@ impl Session {
                     Plan::Subscribe(subscribe) => self.subscribe(subscribe, version, parameters).await?,
                     _ => return Err(SqlError::internal("COPY of something that has no rows")),
                 };
-                Ok(rows.map(|rows| Outcome::CopyOut { format: format.clone(), rows }))
+                Ok(rows.map(|rows| Outcome::CopyOut { format: format.clone(), rows: rows.unlimited() }))
             }
             Plan::CopyFrom { table, columns, format } => {
                 let catalog = self.catalog();
@@ -381,10 +381,11 @@ impl Session {
                 let schema = Some((database.clone(), schema.clone()));
                 self.ddl(Ddl::Drop { ids: ids.clone(), schema }, version, "DROP SCHEMA").await
             }
-            Plan::Rename { .. } => Err(SqlError::unsupported(
-                "ALTER … RENAME",
-                "Create the object under its new name and drop the old one.",
-            )),
+            Plan::Rename { id, to } => {
+                let rename = self.rename(*id, to).await?;
+                let kind = self.catalog().items.get(id).map_or("object", |i| sql::kind_name(i.kind));
+                self.ddl(rename, version, &format!("ALTER {}", kind.to_uppercase())).await
+            }
             Plan::AlterSecret { id, value } => {
                 self.ddl(Ddl::AlterSecret { id: *id, value: value.clone() }, version, "ALTER SECRET").await
             }
@@ -475,7 +476,7 @@ impl Session {
                     _ => return Err(SqlError::internal("a cursor over something that has no rows")),
                 };
                 let Some(rows) = rows else { return Ok(None) };
-                self.cursors.insert(name.clone(), Cursor::new(rows));
+                self.cursors.insert(name.clone(), Cursor::new(rows.unlimited()));
                 done("DECLARE CURSOR")
             }
             Plan::Fetch { name, count, timeout } => {
@@ -630,8 +631,9 @@ impl Session {
             finishing.offset = self.row_count(&e, parameters, "OFFSET")?.unwrap_or(0);
         }
         let desc = Arc::new(select.desc.clone());
+        let mut size = ResultLimit::new(self.variables.max_result());
         if let RelationExpr::Constant { rows, .. } = &relation {
-            let rows = read::finish(rows.clone()?, &finishing)?;
+            let rows = read::finish(rows.clone()?, &finishing, &mut size)?;
             return Ok(Some(Rows::ready(desc, rows)));
         }
         let unordered = finishing.order_by.is_empty();
@@ -646,6 +648,7 @@ impl Session {
         let Some(answer) = answer.await.map_err(|_| shutting_down())?? else { return Ok(None) };
         if let Transaction::Open(open) = &mut self.transaction
             && open.time.is_none()
+            && select.as_of.is_none()
         {
             open.time = Some(answer.time);
             self.handle.send(Command::Hold(answer.time, true))?;
@@ -655,15 +658,25 @@ impl Session {
             Wait { handle: self.handle.clone(), notices: self.notices.clone(), ids, time: answer.time };
         let mut rows = answer.rows;
         if unordered {
-            return Ok(Some(Rows::stream(desc, rows, finishing, wait, guard)));
+            return Ok(Some(Rows::stream(desc, rows, finishing, size, wait, guard)));
         }
-        let mut all = vec![];
+        // What must be held to be put in order: all, or some more than the first ones that are wanted.
+        let first = finishing.limit.filter(|_| finishing.map.is_empty());
+        let first = first.map(|l| usize::try_from(l + finishing.offset).unwrap_or(usize::MAX));
+        let (mut all, mut held) = (vec![], size.clone());
         let mut next = wait.first(&mut rows).await;
         while let Some(batch) = next {
-            all.append(&mut batch?);
+            let mut batch = batch?;
+            held.count(batch.iter().map(|(row, _)| row))?;
+            all.append(&mut batch);
+            if let Some(n) = first.filter(|n| all.len() > n.saturating_mul(2).saturating_add(1_024)) {
+                read::keep_first(&mut all, &finishing.order_by, n);
+                held = size.clone();
+                held.count(all.iter().map(|(row, _)| row))?;
+            }
             next = rows.recv().await;
         }
-        let rows = read::finish(all, &finishing)?;
+        let rows = read::finish(all, &finishing, &mut size)?;
         Ok(Some(Rows::ready(desc, rows)))
     }
 
@@ -681,7 +694,9 @@ impl Session {
         let desc = plan.desc.clone();
         let session = self.info();
         let snapshot = plan.snapshot;
-        let subscribe = Subscribe { version, relation, desc, snapshot, as_of, up_to, session, reply };
+        let progress = plan.progress;
+        let subscribe =
+            Subscribe { version, relation, desc, snapshot, progress, as_of, up_to, session, reply };
         self.handle.send(Command::Subscribe(Box::new(subscribe)))?;
         let Some(subscribed) = answer.await.map_err(|_| shutting_down())?? else { return Ok(None) };
         let guard = Guard { handle: self.handle.clone(), what: Running::Subscribe(subscribed.id) };

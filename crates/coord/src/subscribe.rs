@@ -35,10 +35,10 @@ impl SubscribeRows {
             return Some(Ok(vec![self.progress_row(self.subscribed.as_of)]));
         }
         loop {
-            let changes = match self.subscribed.changes.recv().await? {
-                Ok(changes) => changes,
-                Err(e) => return Some(Err(e)),
+            let Some(changes) = self.subscribed.changes.recv().await else {
+                return self.subscribed.lag.cut().map(Err);
             };
+            self.subscribed.lag.taken(&changes);
             let rows = self.rows(changes);
             if !rows.is_empty() {
                 return Some(Ok(rows));

@@ -134,6 +134,12 @@ impl Variables {
         self.set.get("database").map_or(crate::catalog::DATABASE, String::as_str)
     }
 
+    /// The most bytes of a result, and how the setting says it.
+    pub fn max_result(&self) -> (usize, String) {
+        let text = self.get("max_query_result_size").unwrap_or_default();
+        (bytes(&text).unwrap_or(usize::MAX), text)
+    }
+
     /// Whether the client wants no notices.
     pub fn is_silent(&self) -> bool {
         let loud = ["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "info"];
@@ -162,6 +168,16 @@ fn unrecognized(name: &str) -> SqlError {
     SqlError::new(code::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
 }
 
+/// A size such as `1GB` or `1000`.
+fn bytes(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let units = ["b", "kb", "mb", "gb", "tb"];
+    let unit = unit.trim().to_ascii_lowercase();
+    let power = if unit.is_empty() { 0 } else { units.iter().position(|u| *u == unit)? };
+    digits.parse::<usize>().ok()?.checked_mul(1 << (10 * power))
+}
+
 /// Refuses values that have no meaning here.
 fn check(name: &str, value: &str) -> Result<String, SqlError> {
     let invalid = |hint: &str| {
@@ -183,6 +199,10 @@ fn check(name: &str, value: &str) -> Result<String, SqlError> {
         "standard_conforming_strings" => match value.to_ascii_lowercase().as_str() {
             "on" | "true" | "1" => Ok("on".into()),
             _ => Err(invalid("Only \"on\" is supported.")),
+        },
+        "max_query_result_size" => match bytes(value) {
+            Some(_) => Ok(value.trim().into()),
+            None => Err(invalid("A number of bytes, or one with a unit: B, kB, MB, GB, TB.")),
         },
         "client_min_messages" => {
             let level = value.to_ascii_lowercase();

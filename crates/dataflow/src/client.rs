@@ -101,6 +101,8 @@ struct State {
     changes: BTreeMap<Key, Changes>,
     peeks: BTreeMap<u64, Answer>,
     dropped: BTreeMap<Key, usize>,
+    /// Of each worker that has one.
+    deadlines: BTreeMap<usize, Timestamp>,
 }
 
 /// How far each worker is, and what was said of it.
@@ -225,6 +227,19 @@ impl Merger {
                 });
                 (self.on_response)(Response::Peek(peek, rows));
             }
+        }
+    }
+
+    pub fn deadline(&self, worker: usize, deadline: Option<Timestamp>) {
+        let mut state = self.lock();
+        let before = state.deadlines.values().min().copied();
+        match deadline {
+            Some(deadline) => state.deadlines.insert(worker, deadline),
+            None => state.deadlines.remove(&worker),
+        };
+        let now = state.deadlines.values().min().copied();
+        if now != before {
+            (self.on_response)(Response::Deadline(now));
         }
     }
 

@@ -176,6 +176,8 @@ pub enum Response {
         /// reconciled view lists itself.
         needs: Vec<GlobalId>,
     },
+    /// The next time at which rows come or go by the clock alone: a tick is needed then. None: not as far as is known.
+    Deadline(Option<Timestamp>),
     /// The dataflow is gone.
     Dropped(GlobalId),
 }

@@ -16,6 +16,7 @@ use crate::client::{Key, Merger, Message, Tick};
 use crate::hub::{Hub, ScanBatch};
 use crate::output::{News, Outputs, build};
 use crate::render::Context;
+use crate::render::pass::Deadlines;
 use crate::{Command, DataflowDesc, Output};
 
 /// A dataflow that runs.
@@ -63,6 +64,9 @@ struct Worker<'w> {
     history: VecDeque<Arc<Command>>,
     next_block: usize,
     news: News,
+    deadlines: Deadlines,
+    /// The first of them, as it was last reported.
+    next_deadline: Option<Timestamp>,
     /// All times before have ticked.
     now: Timestamp,
 }
@@ -83,6 +87,8 @@ pub(crate) fn serve(timely: &mut Timely, commands: &Receiver<Message>, merger: &
         history: VecDeque::new(),
         next_block: 0,
         news: News::default(),
+        deadlines: Deadlines::default(),
+        next_deadline: None,
         now: 0,
     };
     loop {
@@ -179,9 +185,10 @@ impl Worker<'_> {
         let first = self.timely.index() == 0;
         let live_after = self.now.saturating_sub(1);
         let (hubs, arrangements, news) = (&mut self.hubs, &mut self.arrangements, &self.news);
+        let deadlines = self.deadlines.clone();
         let (outputs, inputs, imports) =
             self.timely.dataflow_named::<Timestamp, _, _>(&format!("{} {}", desc.id, desc.name), |scope| {
-                let mut context = Context::new(scope, desc, live_after, first, hubs, arrangements);
+                let mut context = Context::new(scope, desc, live_after, first, hubs, arrangements, deadlines);
                 let outputs = build(&mut context, desc, news);
                 let inputs: Vec<GlobalId> = context.inputs.keys().copied().collect();
                 let imports: Vec<GlobalId> = context.imports.keys().copied().collect();
@@ -287,6 +294,17 @@ impl Worker<'_> {
 
     /// Passes on what dataflows have put out.
     fn report(&mut self) {
+        let deadline = {
+            let mut deadlines = self.deadlines.borrow_mut();
+            while deadlines.first().is_some_and(|first| *first < self.now) {
+                deadlines.pop_first();
+            }
+            deadlines.first().copied()
+        };
+        if deadline != self.next_deadline {
+            self.next_deadline = deadline;
+            self.merger.deadline(self.timely.index(), deadline);
+        }
         let mut news = std::mem::take(&mut *self.news.borrow_mut());
         if news.is_empty() {
             return;

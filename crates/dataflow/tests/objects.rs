@@ -435,12 +435,14 @@ fn rows_come_and_go_by_the_clock() {
         .filter([compare(ids::GE, 1), compare(ids::LT, 2)])
         .project([0]);
     h.install(id(5), plan, VIEW);
-    h.tick(&[(id(1), vec![row(1, 15, 35), row(2, 1, 5), row(3, 5, 20), row(4, 30, 30), row(5, 0, 90)])]);
-    let mut last = 0;
-    for _ in 0..4 {
-        last = h.tick(&[]);
+    let mut last =
+        h.tick(&[(id(1), vec![row(1, 15, 35), row(2, 1, 5), row(3, 5, 20), row(4, 30, 30), row(5, 0, 90)])]);
+    // The first tick that is needed for the clock alone; then the next one; then none.
+    for (deadline, ticks) in [(Some(15), 1), (Some(35), 3), (None, 0)] {
+        h.wait(id(5), last);
+        h.until(|h| h.deadline == deadline);
+        (0..ticks).for_each(|_| last = h.tick(&[]));
     }
-    h.wait(id(5), last);
     let mut found = h.changes[&id(5)].rows.clone();
     found.sort();
     let expected = [(10, ints(&[3]), 1), (15, ints(&[1]), 1), (20, ints(&[3]), -1), (35, ints(&[1]), -1)];

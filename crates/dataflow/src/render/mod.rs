@@ -52,6 +52,8 @@ pub struct Context<'a, 's> {
     pub hubs: &'a mut BTreeMap<GlobalId, Hub>,
     /// The arrangements, by the object that holds them.
     pub arrangements: &'a mut BTreeMap<GlobalId, Arrangement>,
+    /// Where temporal filters say when the clock will change their rows.
+    pub deadlines: pass::Deadlines,
     /// Errors of all that was rendered.
     pub errs: Vec<Updates<'s>>,
     /// The stored collections that are read from their hubs.
@@ -138,9 +140,9 @@ impl<'s> Flow<'s> {
         let pass = match hub {
             Some(hub) => {
                 let mut slot = |column: usize, path: &repr::json::SlotPath| hub.slot(dataflow, column, path);
-                Pass::new(self.mfp, self.sign, origin, Some(&mut slot))
+                Pass::new(self.mfp, self.sign, origin, Some(&mut slot), context.deadlines.clone())
             }
-            None => Pass::new(self.mfp, self.sign, origin, None),
+            None => Pass::new(self.mfp, self.sign, origin, None, context.deadlines.clone()),
         };
         let pass = match pass {
             Ok(pass) => pass,
@@ -438,6 +440,7 @@ impl<'a, 's> Context<'a, 's> {
         first_worker: bool,
         hubs: &'a mut BTreeMap<GlobalId, Hub>,
         arrangements: &'a mut BTreeMap<GlobalId, Arrangement>,
+        deadlines: pass::Deadlines,
     ) -> Context<'a, 's> {
         Context {
             scope,
@@ -448,6 +451,7 @@ impl<'a, 's> Context<'a, 's> {
             first_worker,
             hubs,
             arrangements,
+            deadlines,
             errs: vec![],
             inputs: BTreeMap::new(),
             imports: BTreeMap::new(),

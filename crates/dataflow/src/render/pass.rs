@@ -4,7 +4,8 @@
 //! Only columns that are read are decoded, and nothing is allocated for a row that the pass rejects. Errors of a row go
 //! aside, with the record that it came from.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use plan::mfp::{Mfp, Scan, TemporalBound};
@@ -63,6 +64,9 @@ impl Consumer for Collect {
     }
 }
 
+/// Times to come at which rows come or go by the clock alone.
+pub type Deadlines = Rc<RefCell<BTreeSet<Timestamp>>>;
+
 /// A pass, ready to run.
 pub struct Pass {
     /// Over the columns `raw`, then the slots.
@@ -79,6 +83,7 @@ pub struct Pass {
     width: usize,
     sign: Diff,
     origin: Option<(usize, usize)>,
+    deadlines: Deadlines,
 }
 
 /// Gives a slot of a column its number.
@@ -95,6 +100,7 @@ impl Pass {
         sign: Diff,
         origin: Option<(usize, usize)>,
         slot: Option<NumberSlot<'_>>,
+        deadlines: Deadlines,
     ) -> Result<Pass, SqlError> {
         let temporal = mfp.maps.iter().chain(mfp.filters.iter().map(|f| &f.1)).any(|e| e.has_context());
         let (mut mfp, bounds) = if temporal { mfp.split_temporal()? } else { (mfp, vec![]) };
@@ -110,11 +116,11 @@ impl Pass {
         {
             let slots = scan.slots.iter().map(|(column, path)| slot(*column, path)).collect();
             let Scan { raw, mfp, full, .. } = scan;
-            return Ok(Pass { mfp, raw, slots, full: Some(full), bounds, width, sign, origin });
+            return Ok(Pass { mfp, raw, slots, full: Some(full), bounds, width, sign, origin, deadlines });
         }
         let raw: Vec<usize> = mfp.demand().into_iter().collect();
         let mfp = mfp.over_columns(&raw);
-        Ok(Pass { mfp, raw, slots: vec![], full: None, bounds, width, sign, origin })
+        Ok(Pass { mfp, raw, slots: vec![], full: None, bounds, width, sign, origin, deadlines })
     }
 
     /// Runs over `n` rows.
@@ -223,7 +229,12 @@ impl Pass {
         }
         if from < until && from < Timestamp::MAX {
             consumer.row(columns, project, arena, from, diff)?;
+            let mut deadlines = self.deadlines.borrow_mut();
+            if from > time {
+                deadlines.insert(from);
+            }
             if until < Timestamp::MAX {
+                deadlines.insert(until);
                 consumer.row(columns, project, arena, until, -diff)?;
             }
         }

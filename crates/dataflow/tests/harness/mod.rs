@@ -29,6 +29,7 @@ pub struct Harness {
     pub changes: BTreeMap<GlobalId, Changes>,
     pub installed: BTreeMap<GlobalId, Vec<GlobalId>>,
     pub dropped: Vec<GlobalId>,
+    pub deadline: Option<Timestamp>,
     peeks: BTreeMap<u64, Result<Vec<(Row, Diff)>, EvalError>>,
     next_peek: u64,
     /// What each stored collection holds, by time.
@@ -90,6 +91,7 @@ impl Harness {
             changes: BTreeMap::new(),
             installed: BTreeMap::new(),
             dropped: vec![],
+            deadline: None,
             peeks: BTreeMap::new(),
             next_peek: 0,
             stored: BTreeMap::new(),
@@ -214,6 +216,7 @@ impl Harness {
             Response::Installed { id, needs } => {
                 self.installed.insert(id, needs);
             }
+            Response::Deadline(deadline) => self.deadline = deadline,
             Response::Dropped(id) => self.dropped.push(id),
         }
     }

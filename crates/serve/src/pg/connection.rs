@@ -92,10 +92,24 @@ struct Output {
 }
 
 impl Output {
+    /// Writes all out. Where it is given up in the middle, the rest stays to be written.
     async fn flush(&mut self) -> Result<(), Gone> {
-        let written = self.socket.write_all(&self.buffer).await;
-        self.buffer.clear();
-        written.map_err(|_| Gone)
+        while !self.buffer.is_empty() {
+            match self.socket.write_buf(&mut self.buffer).await {
+                Ok(0) | Err(_) => return Err(Gone),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Output::flush`], for rows of a statement: one who does not read can still cancel it.
+    async fn flush_rows(&mut self, signals: &Signals) -> Result<(), Stop> {
+        tokio::select! {
+            biased;
+            flushed = self.flush() => Ok(flushed?),
+            () = signals.cancelled.notified() => Err(cancelled().into()),
+        }
     }
 
     fn row(&mut self, row: &Row, desc: &RelationDesc, formats: &Formats) {
@@ -194,6 +208,10 @@ async fn farewell(output: &mut Output, e: &SqlError) {
     let _ = output.flush().await;
 }
 
+fn cancelled() -> SqlError {
+    SqlError::new(code::QUERY_CANCELED, "canceling statement due to user request")
+}
+
 /// Runs `work` unless the client cancels it or goes. What it has to say while it waits goes out at once.
 async fn interruptible<T>(
     reader: &mut FrameReader<OwnedReadHalf>,
@@ -209,7 +227,7 @@ async fn interruptible<T>(
             biased;
             result = &mut work => return Ok(result),
             () = &mut cancel => {
-                return Err(SqlError::new(code::QUERY_CANCELED, "canceling statement due to user request").into());
+                return Err(cancelled().into());
             }
             () = signals.notices.urgent() => {
                 signals.notices.take().iter().for_each(|e| encode::notice(&mut output.buffer, e));
@@ -364,14 +382,14 @@ impl Connection {
                 self.output.row(&row, &desc, formats);
                 sent += 1;
                 if self.output.buffer.len() > FLUSH_BYTES {
-                    self.output.flush().await?;
+                    self.output.flush_rows(&self.signals).await?;
                 }
             }
             if sent == limit || running.ended {
                 return Ok(sent);
             }
             if running.rows.is_endless() {
-                self.output.flush().await?;
+                self.output.flush_rows(&self.signals).await?;
             }
             match interruptible(&mut self.reader, &mut self.output, &self.signals, running.rows.next())
                 .await?
@@ -399,7 +417,7 @@ impl Connection {
         }
         loop {
             if rows.is_endless() {
-                self.output.flush().await?;
+                self.output.flush_rows(&self.signals).await?;
             }
             let Some(batch) =
                 interruptible(&mut self.reader, &mut self.output, &self.signals, rows.next()).await?
@@ -422,7 +440,7 @@ impl Connection {
                     copy_data(&mut self.output.buffer, line.as_bytes());
                 }
                 if self.output.buffer.len() > FLUSH_BYTES {
-                    self.output.flush().await?;
+                    self.output.flush_rows(&self.signals).await?;
                 }
             }
         }
