@@ -16,8 +16,8 @@ use postgres::Postgres;
 use crate::support::{Server, repository, rows};
 
 /// How many constant expressions, queries, and changes of the tables.
-const EXPRESSIONS: u64 = 4_000;
-const QUERIES: u64 = 100;
+const EXPRESSIONS: u64 = 10_000;
+const QUERIES: u64 = 150;
 const CHANGES: u64 = 12;
 
 fn number(variable: &str, otherwise: u64) -> u64 {

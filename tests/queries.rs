@@ -107,3 +107,20 @@ fn queries_answer_as_postgres_does_and_their_views_follow_changes() {
         }
     }
 }
+
+#[test]
+fn copied_rows_take_defaults_for_columns_that_are_not_there() {
+    use std::io::Write as _;
+    let server = Server::start(&["--ephemeral"]);
+    let mut client = server.client();
+    let table =
+        "CREATE TABLE c (id uuid DEFAULT gen_random_uuid(), a int, b text DEFAULT 'none', n int DEFAULT 7)";
+    rows(&mut client, table).expect("the table is made");
+    let mut copy =
+        client.copy_in("COPY c (a, b) FROM STDIN WITH (FORMAT csv)").expect("the server takes data");
+    copy.write_all(b"1,one\n2,\n3,\"a,b\"\n").expect("it is sent");
+    assert_eq!(copy.finish().expect("it is taken"), 3);
+    let query = "SELECT a, b, n FROM c ORDER BY a";
+    assert_eq!(rows(&mut client, query).unwrap(), ["1|one|7", "2|NULL|7", "3|a,b|7"]);
+    assert_eq!(rows(&mut client, "SELECT count(DISTINCT id) FROM c").unwrap(), ["3"]);
+}

@@ -1,5 +1,6 @@
 //! The data of COPY: rows to text or CSV, and back.
 
+use plan::ScalarExpr;
 use repr::error::code;
 use repr::{Arena, Datum, RelationDesc, Row, SqlError};
 use sql::plan::CopyFormat;
@@ -81,11 +82,12 @@ fn escape_text(text: &str, delimiter: char, out: &mut String) {
     }
 }
 
-/// Reads all rows of the data, in the table's column order; columns that the data lacks are NULL.
+/// Reads all rows of the data, in the table's column order; columns that the data lacks are their default or NULL.
 pub(crate) fn read_rows(
     data: &[u8],
     format: &CopyFormat,
     columns: &[usize],
+    defaults: &[(usize, ScalarExpr)],
     desc: &RelationDesc,
 ) -> Result<Vec<Row>, SqlError> {
     let text = std::str::from_utf8(data).map_err(|_| {
@@ -120,6 +122,9 @@ pub(crate) fn read_rows(
                     SqlError::from(e).with_detail(format!("COPY, line {line}, column {}", target.name))
                 })?;
             }
+        }
+        for (column, default) in defaults {
+            datums[*column] = default.eval(&[], &arena)?;
         }
         rows.push(Row::pack(datums));
     }

@@ -45,6 +45,7 @@ pub enum Outcome {
 pub struct CopyIn {
     pub(crate) table: GlobalId,
     pub(crate) columns: Vec<usize>,
+    pub(crate) defaults: Vec<(usize, plan::ScalarExpr)>,
     pub(crate) desc: RelationDesc,
     pub(crate) format: CopyFormat,
 }

@@ -264,14 +264,16 @@ impl Session {
                 };
                 Ok(rows.map(|rows| Outcome::CopyOut { format: format.clone(), rows: rows.unlimited() }))
             }
-            Plan::CopyFrom { table, columns, format } => {
+            Plan::CopyFrom { table, columns, defaults, format } => {
                 let catalog = self.catalog();
                 let desc = catalog.items.get(table).and_then(|i| i.desc.clone());
                 let desc =
                     desc.ok_or_else(|| SqlError::new(code::UNDEFINED_TABLE, "the table was dropped"))?;
+                let bound = defaults.iter().map(|(i, e)| Ok((*i, self.bind_constant(e, parameters)?)));
                 Ok(Some(Outcome::CopyIn(CopyIn {
                     table: *table,
                     columns: columns.clone(),
+                    defaults: bound.collect::<Result<_, SqlError>>()?,
                     desc,
                     format: format.clone(),
                 })))
@@ -730,7 +732,7 @@ impl Session {
 
     /// Takes the data of a `COPY … FROM STDIN`. Returns the number of rows.
     pub async fn copy_in(&mut self, copy: &CopyIn, data: &[u8]) -> Result<u64, SqlError> {
-        let rows = crate::copy::read_rows(data, &copy.format, &copy.columns, &copy.desc)?;
+        let rows = crate::copy::read_rows(data, &copy.format, &copy.columns, &copy.defaults, &copy.desc)?;
         self.check_not_null(copy.table, &rows)?;
         let mut block = RowBlock::default();
         rows.iter().for_each(|row| block.push(row.as_ref(), 1));

@@ -24,6 +24,9 @@ pub(crate) const ROWS_FROM: &str = "rows from";
 /// The star of `(record).*` as a field. No column can be called that.
 pub(crate) const STAR: &str = "* of a record";
 
+/// Before the text of a SHOW in FROM, as the name of a table. No table can be called that.
+pub(crate) const SHOW: &str = "rows of ";
+
 /// Postgres' dialect and a little more.
 #[derive(Debug)]
 pub(crate) struct Sql;

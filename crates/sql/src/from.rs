@@ -334,6 +334,9 @@ impl Planner<'_> {
         env: &Env,
     ) -> Result<From, SqlError> {
         let parts = self.parts(name)?;
+        if let Some(show) = parts.first().and_then(|p| p.strip_prefix(dialect::SHOW)) {
+            return self.plan_show(name, show);
+        }
         let cte = match &parts[..] {
             [one] => env.ctes.iter().rev().find(|c| c.name == *one),
             _ => None,
@@ -364,6 +367,31 @@ impl Planner<'_> {
             None => ScopeTable { alias: own_name, schema, scalar: false, hidden: None },
         };
         Ok(From { rel, arity, scope: Scope::of(table, columns) })
+    }
+
+    /// `(SHOW …)`: what it gives now.
+    fn plan_show(&self, name: &sp::ObjectName, show: &str) -> Result<From, SqlError> {
+        if self.outlives_statement() {
+            let instead = "Read mz_catalog's relations.";
+            return Err(self.unsupported(name.span(), "SHOW in a view", instead));
+        }
+        let text = crate::text::Text::new(show, 0);
+        let plan = match crate::parse::parse(&text).map_err(|e| self.text.at(name.span(), e))? {
+            crate::ast::Statement::Show(s) => crate::statement::show::plan(self, s)?,
+            _ => return Err(SqlError::internal("SHOW is SHOW")),
+        };
+        let crate::plan::Plan::Select(crate::plan::SelectPlan {
+            relation: plan::RelationExpr::Constant { rows, typ },
+            desc,
+            ..
+        }) = plan
+        else {
+            return Err(self.unsupported(name.span(), "this SHOW in FROM", ""));
+        };
+        let rel = HirRelationExpr::Constant { rows, typ };
+        let columns: Vec<(String, ColumnType)> = desc.columns.into_iter().map(|c| (c.name, c.ty)).collect();
+        let table = ScopeTable { alias: String::new(), schema: None, scalar: false, hidden: None };
+        Ok(From { rel, arity: columns.len(), scope: Scope::of(table, columns) })
     }
 
     /// `AS t (a, b)`: the first columns take these names.

@@ -12,7 +12,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::ast::{AsOf, OptionValue, Query, Statement, WithOption};
-use crate::dialect::{DIALECT, ROWS_FROM, STAR};
+use crate::dialect::{DIALECT, ROWS_FROM, SHOW, STAR};
 use crate::text::Text;
 
 /// The most bytes that a text may have.
@@ -858,6 +858,25 @@ fn tokens(text: &Text<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
                 }
                 out.push(TokenWithSpan::new(word(&head, None, Keyword::WITH), span));
                 out.push(raw[i + 2].clone());
+                i = end;
+                continue;
+            }
+            // `FROM (SHOW …)`: a table whose name is the statement.
+            _ if i >= 2
+                && is(i, "show")
+                && is_token(i - 1, &Token::LParen)
+                && (is(i - 2, "from") || is(i - 2, "join") || is_token(i - 2, &Token::Comma)) =>
+            {
+                let mut end = i;
+                let mut inner = 0usize;
+                while end < raw.len() && (inner > 0 || !is_token(end, &Token::RParen)) {
+                    inner += usize::from(is_token(end, &Token::LParen));
+                    inner -= usize::from(is_token(end, &Token::RParen));
+                    end += 1;
+                }
+                let whole = Span::new(span.start, raw[end - 1].span.end);
+                let show = format!("{SHOW}{}", text.slice(whole.start, whole.end));
+                out.push(TokenWithSpan::new(word(&show, Some('"'), Keyword::NoKeyword), whole));
                 i = end;
                 continue;
             }

@@ -27,6 +27,8 @@ pub enum Plan {
         table: GlobalId,
         /// For each column of the input: its position in the table.
         columns: Vec<usize>,
+        /// What the table's other columns are, where they have a default.
+        defaults: Vec<(usize, ScalarExpr)>,
         /// What is to be read.
         format: CopyFormat,
     },

@@ -149,6 +149,11 @@ impl<'a> Planner<'a> {
         self.parameters_allowed.set(false);
     }
 
+    /// Whether what is planned is kept beyond the statement.
+    pub fn outlives_statement(&self) -> bool {
+        !self.parameters_allowed.get()
+    }
+
     // ---- names
 
     /// A local name that no other has.

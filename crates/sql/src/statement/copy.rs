@@ -9,7 +9,7 @@ use super::{names, subscribe};
 use crate::ast::{OptionValue, Query, WithOption};
 use crate::catalog::ItemKind;
 use crate::parse::{Heads, fold};
-use crate::plan::{CopyFormat, Plan, unsupported};
+use crate::plan::{CopyFormat, Plan};
 use crate::planner::Planner;
 
 /// A statement of the family.
@@ -165,12 +165,6 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
                     format!("cannot copy to {} \"{}\"", names::kind_name(item.kind), item.name.item),
                 ));
             }
-            if item.defaults.iter().any(Option::is_some) && !columns.is_empty() {
-                return Err(unsupported(
-                    "COPY into some columns of a table with defaults",
-                    "Name all columns.",
-                ));
-            }
             let desc = item.desc.as_ref().ok_or_else(|| SqlError::internal("a table has columns"))?;
             let position = |name: &Ident| {
                 let name = fold(name);
@@ -181,12 +175,18 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
                     )
                 })
             };
-            let columns = if columns.is_empty() {
+            let columns: Vec<usize> = if columns.is_empty() {
                 (0..desc.arity()).collect()
             } else {
-                columns.iter().map(position).collect::<Result<Vec<_>, _>>()?
+                columns.iter().map(position).collect::<Result<_, _>>()?
             };
-            Ok(Plan::CopyFrom { table: item.id, columns, format: format(&options)? })
+            let mut defaults = vec![];
+            for i in (0..desc.arity()).filter(|i| !columns.contains(i)) {
+                if item.defaults.get(i).is_some_and(Option::is_some) {
+                    defaults.push((i, crate::hirs::to_scalar(super::write::default(planner, item, i)?)?));
+                }
+            }
+            Ok(Plan::CopyFrom { table: item.id, columns, defaults, format: format(&options)? })
         }
     }
 }

@@ -91,7 +91,11 @@ pub(crate) fn assignment_error(error: SqlError, column: &str, ty: &ScalarType) -
 }
 
 /// A column's default, or NULL.
-fn default(planner: &Planner<'_>, item: &CatalogItem, column: usize) -> Result<HirScalarExpr, SqlError> {
+pub(crate) fn default(
+    planner: &Planner<'_>,
+    item: &CatalogItem,
+    column: usize,
+) -> Result<HirScalarExpr, SqlError> {
     let ty = &desc_of(item).columns[column].ty.scalar;
     let Some(text) = item.defaults.get(column).and_then(Option::as_ref) else {
         return Ok(hirs::literal(Datum::Null, ty.clone()));
