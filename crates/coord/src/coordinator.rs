@@ -522,7 +522,6 @@ impl State {
                 oracle_mark,
                 sinces,
                 uppers,
-                ..FrameGroup::default()
             };
             self.undurable.insert(time, pending.acknowledge);
             self.journal.append(group, Then::Tick(time));

@@ -48,7 +48,7 @@ impl Session {
                 let planned = parsed.first().map(|s| sql::plan(s, &seen, &[]));
                 let name = &draft.items[id].name;
                 if let Some(Err(e)) = planned {
-                    let refuse = SqlError::unsupported(&format!("this new name, because of {name}"), "");
+                    let refuse = SqlError::unsupported(format!("this new name, because of {name}"), "");
                     return Err(refuse.with_detail(e.message));
                 }
             }

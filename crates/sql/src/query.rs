@@ -309,31 +309,29 @@ impl Planner<'_> {
         let step_rel = hirs::project(step.rel, step.project, step.arity);
         let step = self.cast_relation(step_rel, &step.types, &wanted, CastContext::Implicit)?;
         let refers = hirs::count_local(&step, id) > 0;
-        if refers {
-            if let Some(what) = hirs::beyond_linear(&step, id, all) {
-                return Err(match what {
-                    hirs::Beyond::Twice => refused(format!(
-                        "recursive reference to query \"{name}\" must not appear more than once"
-                    )),
-                    hirs::Beyond::Subquery => refused(format!(
-                        "recursive reference to query \"{name}\" must not appear within a subquery"
-                    )),
-                    hirs::Beyond::OuterJoin => refused(format!(
-                        "recursive reference to query \"{name}\" must not appear within an outer join"
-                    )),
-                    hirs::Beyond::Except => refused(format!(
-                        "recursive reference to query \"{name}\" must not appear within EXCEPT"
-                    )),
-                    hirs::Beyond::Aggregate => refused(
-                        "aggregate functions are not allowed in a recursive query's recursive term".into(),
-                    ),
-                    hirs::Beyond::Rows => self.unsupported(
-                        right.span(),
-                        "DISTINCT, LIMIT or a window over a recursive reference",
-                        "Use it in the query around, or WITH MUTUALLY RECURSIVE.",
-                    ),
-                });
-            }
+        if refers && let Some(what) = hirs::beyond_linear(&step, id, all) {
+            return Err(match what {
+                hirs::Beyond::Twice => {
+                    refused(format!("recursive reference to query \"{name}\" must not appear more than once"))
+                }
+                hirs::Beyond::Subquery => refused(format!(
+                    "recursive reference to query \"{name}\" must not appear within a subquery"
+                )),
+                hirs::Beyond::OuterJoin => refused(format!(
+                    "recursive reference to query \"{name}\" must not appear within an outer join"
+                )),
+                hirs::Beyond::Except => {
+                    refused(format!("recursive reference to query \"{name}\" must not appear within EXCEPT"))
+                }
+                hirs::Beyond::Aggregate => refused(
+                    "aggregate functions are not allowed in a recursive query's recursive term".into(),
+                ),
+                hirs::Beyond::Rows => self.unsupported(
+                    right.span(),
+                    "DISTINCT, LIMIT or a window over a recursive reference",
+                    "Use it in the query around, or WITH MUTUALLY RECURSIVE.",
+                ),
+            });
         }
         let odd =
             cte.query.order_by.is_some() || cte.query.limit_clause.is_some() || cte.query.fetch.is_some();
