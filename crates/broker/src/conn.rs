@@ -33,12 +33,16 @@ use crate::sasl::Login;
 const MAX_FRAME: usize = 100 << 20;
 /// The longest request of a client that has not said who it is; Kafka's number.
 const MAX_STRANGER_FRAME: usize = 512 << 10;
+/// Requests up to this are taken without asking how much memory there is.
+const SMALL_FRAME: usize = 64 << 10;
 /// Memory that all requests may take together, and all answers.
 pub const BUDGET_KIB: usize = 256 << 10;
 /// Answers of one connection under way.
 const UNDER_WAY: usize = 8;
 /// How long a client may take to send the rest of a frame, or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// And how much longer for each MiB of it.
+const SLOWEST: Duration = Duration::from_secs(8);
 
 /// Why a connection ends before its client ends it.
 #[derive(Debug)]
@@ -155,11 +159,13 @@ async fn requests(
         let length = usize::try_from(length).ok().filter(|n| (8..=longest).contains(n));
         // This is also how a browser or a TLS client looks here.
         let length = length.ok_or_else(|| Closed::Garbage("a frame has an impossible length".into()))?;
-        let permit = reserve(&shared.incoming, length).await;
+        // Small requests always find room, whatever big ones wait for.
+        let permit = if length > SMALL_FRAME { reserve(&shared.incoming, length).await } else { None };
+        let until = tokio::time::Instant::now() + PATIENCE + SLOWEST * (length >> 20) as u32;
         let mut frame = BytesMut::with_capacity(length.min(1 << 20));
         while frame.len() < length {
             let mut rest = (&mut socket).take((length - frame.len()) as u64);
-            let read = tokio::time::timeout(PATIENCE, rest.read_buf(&mut frame)).await;
+            let read = tokio::time::timeout_at(until, rest.read_buf(&mut frame)).await;
             if read.map_err(|_| Closed::Slow)?? == 0 {
                 return Err(Closed::Io(io::ErrorKind::UnexpectedEof.into()));
             }

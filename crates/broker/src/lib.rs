@@ -154,6 +154,11 @@ pub struct Broker {
 impl Broker {
     /// Recovers the topics of the directory and listens. Must be called within a tokio runtime.
     pub async fn start(config: BrokerConfig) -> Result<Broker, BrokerError> {
+        Self::start_on(Arc::new(RealFs), config).await
+    }
+
+    /// As [`Broker::start`], with its topics on another file system: one that a test can fill up or cut off.
+    pub async fn start_on(fs: Arc<dyn Fs>, config: BrokerConfig) -> Result<Broker, BrokerError> {
         for listener in &config.listen {
             if !listener.protocol.sasl() && !listener.address.ip().is_loopback() {
                 return Err(BrokerError::NotLoopback(*listener));
@@ -163,7 +168,7 @@ impl Broker {
             }
         }
         let dir = config.dir.clone();
-        let opened = tokio::task::spawn_blocking(move || open(dir)).await;
+        let opened = tokio::task::spawn_blocking(move || open(fs, dir)).await;
         let opened = opened.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         let (log, lock, mut recovered) = opened.map_err(BrokerError::Storage)?;
         let identity = if config.listen.iter().any(|l| l.protocol.tls()) {
@@ -307,9 +312,8 @@ impl Shared {
 
 type Opened = (Option<SegmentLog>, Option<Box<dyn Send + Sync>>, Recovered);
 
-fn open(dir: Option<PathBuf>) -> Result<Opened, StorageError> {
+fn open(fs: Arc<dyn Fs>, dir: Option<PathBuf>) -> Result<Opened, StorageError> {
     let Some(dir) = dir else { return Ok((None, None, Recovered::empty())) };
-    let fs: Arc<dyn Fs> = Arc::new(RealFs);
     let io = |attempt, e: io::Error| StorageError::Io { attempt, path: dir.clone(), reason: e.to_string() };
     fs.create_dir(&dir).map_err(|e| io("create", e))?;
     let path = dir.join("LOCK");

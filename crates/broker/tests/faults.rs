@@ -1,0 +1,350 @@
+//! What the world does to a broker: kills, power cuts, full disks, crowds, and clients that ask for too much.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use broker::{Broker, BrokerConfig};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use storage::sim::SimFs;
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads")
+}
+
+fn config(address: SocketAddr, settings: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address.to_string()).set("log_level", "0");
+    for (k, v) in settings {
+        config.set(*k, *v);
+    }
+    config
+}
+
+fn create(runtime: &tokio::runtime::Runtime, address: SocketAddr, topics: &[(String, i32)]) {
+    let admin: AdminClient<DefaultClientContext> = config(address, &[]).create().expect("a client");
+    let topics: Vec<_> =
+        topics.iter().map(|(name, n)| NewTopic::new(name, *n, TopicReplication::Fixed(1))).collect();
+    let made = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("an answer");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
+
+fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
+    loop {
+        let record = BaseRecord::<str, str>::to(topic).partition(partition).payload(value);
+        match producer.send(record) {
+            Ok(()) => return,
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                producer.poll(Duration::from_millis(10));
+            }
+            Err((e, _)) => panic!("{e}"),
+        }
+    }
+}
+
+/// The values of a partition, in order.
+fn values(address: SocketAddr, topic: &str, partition: i32) -> Vec<u64> {
+    let settings = [("group.id", "reader"), ("enable.partition.eof", "true"), ("check.crcs", "true")];
+    let consumer: BaseConsumer = config(address, &settings).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Beginning).expect("a place");
+    consumer.assign(&list).expect("a list");
+    let mut values = vec![];
+    loop {
+        match consumer.poll(LONG) {
+            Some(Ok(m)) => values.push(number(&m)),
+            Some(Err(KafkaError::PartitionEOF(_))) => return values,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn number(m: &impl Message) -> u64 {
+    let text = std::str::from_utf8(m.payload().expect("a value")).expect("text");
+    text.parse().expect("a number")
+}
+
+/// Another process that is a broker, on this port or any.
+fn spawn(dir: &Path, port: u16) -> (Child, SocketAddr) {
+    let mut child = Command::new(std::env::current_exe().expect("this file"))
+        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .env("BROKER_TEST_DIR", dir)
+        .env("BROKER_TEST_PORT", port.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a process");
+    let mut out = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("listening ") {
+        line.clear();
+        assert!(out.read_line(&mut line).expect("text") > 0, "the broker did not start");
+    }
+    let address = line.split("listening ").nth(1).and_then(|a| a.trim().parse().ok()).expect("an address");
+    (child, address)
+}
+
+#[test]
+#[ignore = "started by the test of kills"]
+fn child() {
+    let Some(dir) = std::env::var_os("BROKER_TEST_DIR") else { return };
+    let port = std::env::var("BROKER_TEST_PORT").ok().and_then(|p| p.parse().ok()).unwrap_or(0);
+    let listen = vec![SocketAddr::from(([127, 0, 0, 1], port)).into()];
+    let config = BrokerConfig { dir: Some(dir.into()), listen, ..BrokerConfig::default() };
+    let broker = runtime().block_on(async {
+        let broker = Broker::start(config).await.expect("it starts");
+        println!("listening {}", broker.listeners()[0].address);
+        tokio::time::sleep(Duration::from_secs(1_200)).await;
+        broker
+    });
+    drop(broker);
+}
+
+const PARTITIONS: i32 = 4;
+
+/// A member of a group that reads until it has seen all, and sees nothing again that it has committed.
+fn read_all(address: SocketAddr, group: &str, all: u64, seen: &AtomicU64) -> BTreeSet<u64> {
+    let settings = [
+        ("group.id", group),
+        ("auto.offset.reset", "earliest"),
+        ("enable.auto.commit", "false"),
+        ("reconnect.backoff.max.ms", "200"),
+        ("session.timeout.ms", "6000"),
+    ];
+    let consumer: BaseConsumer = config(address, &settings).create().expect("a client");
+    consumer.subscribe(&["t"]).expect("a topic");
+    let mut numbers = BTreeSet::new();
+    let (mut committed, mut uncommitted) = (BTreeMap::new(), 0);
+    let start = Instant::now();
+    while (numbers.len() as u64) < all {
+        assert!(start.elapsed() < 20 * LONG, "{group}: {} of {all}", numbers.len());
+        if let Some(Ok(m)) = consumer.poll(Duration::from_millis(100)) {
+            let kept = committed.get(&m.partition()).copied().unwrap_or(0);
+            assert!(m.offset() >= kept, "{group}: {} of {} again", m.offset(), m.partition());
+            numbers.insert(number(&m));
+            uncommitted += 1;
+        }
+        if uncommitted >= COMMIT_EVERY {
+            uncommitted = 0;
+            // A broker that is away takes no commit; what follows is committed with the next.
+            if consumer.commit_consumer_state(CommitMode::Sync).is_ok()
+                && let Ok(list) = consumer.committed(LONG)
+            {
+                committed = list
+                    .elements()
+                    .iter()
+                    .map(|e| (e.partition(), e.offset().to_raw().unwrap_or(0)))
+                    .collect();
+            }
+        }
+        seen.store(numbers.len() as u64, Ordering::Relaxed);
+    }
+    numbers
+}
+
+const COMMIT_EVERY: u32 = 500;
+
+/// An idempotent producer and two groups, while the broker is killed again and again: every message once and in order in
+/// the topic, and at each group until it is committed. `BROKER_KILLS=20 BROKER_MESSAGES=200000` is the large size.
+#[test]
+fn nothing_is_lost_or_written_twice_though_the_broker_is_killed() {
+    let size =
+        |name: &str, small: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(small);
+    let (kills, all) = (size("BROKER_KILLS", 3), size("BROKER_MESSAGES", 12_000));
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut child, address) = spawn(dir.path(), 0);
+    create(&runtime(), address, &[("t".into(), PARTITIONS)]);
+    let (seen, done) = ([AtomicU64::new(0), AtomicU64::new(0)], AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let settings = [
+                ("enable.idempotence", "true"),
+                ("message.timeout.ms", "300000"),
+                ("reconnect.backoff.max.ms", "200"),
+                ("linger.ms", "2"),
+            ];
+            let producer: BaseProducer = config(address, &settings).create().expect("a client");
+            let start = Instant::now();
+            for n in 0..all {
+                send(&producer, "t", (n % PARTITIONS as u64) as i32, &n.to_string());
+                if n % 100 == 0 {
+                    // Not faster than the readers, so that kills find all of them at work.
+                    while n > seen[0].load(Ordering::Relaxed) + all / 10 && start.elapsed() < 20 * LONG {
+                        producer.poll(Duration::from_millis(5));
+                    }
+                    producer.poll(Duration::ZERO);
+                }
+            }
+            producer.flush(5 * LONG).expect("all are acknowledged");
+            done.store(true, Ordering::Relaxed);
+        });
+        let readers: Vec<_> = ["a", "b"]
+            .into_iter()
+            .zip(&seen)
+            .map(|(group, seen)| scope.spawn(move || read_all(address, group, all, seen)))
+            .collect();
+        for kill in 1..=kills {
+            let start = Instant::now();
+            while seen[0].load(Ordering::Relaxed) < kill * all / (kills + 1) {
+                assert!(start.elapsed() < 10 * LONG, "it goes on after kill {}", kill - 1);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            child.kill().expect("it runs");
+            child.wait().expect("it ends");
+            child = spawn(dir.path(), address.port()).0;
+        }
+        for reader in readers {
+            assert!(reader.join().expect("a reader").into_iter().eq(0..all));
+        }
+    });
+    assert!(done.load(Ordering::Relaxed));
+    for partition in 0..PARTITIONS {
+        let expected = (0..all).filter(|n| n % PARTITIONS as u64 == partition as u64);
+        assert!(values(address, "t", partition).into_iter().eq(expected), "partition {partition}");
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+fn simulated(fs: &SimFs) -> (Arc<SimFs>, BrokerConfig) {
+    let config = BrokerConfig { dir: Some(PathBuf::from("/kafka")), ..BrokerConfig::default() };
+    (Arc::new(fs.clone()), config)
+}
+
+/// Power cuts at any moment of writing: what was acknowledged is there, in order, and nothing half.
+#[test]
+fn what_was_acknowledged_survives_power_cuts() {
+    let runtime = runtime();
+    let mut disk = SimFs::new();
+    let mut acknowledged = 0;
+    for round in 0..8 {
+        let (fs, config_) = simulated(&disk);
+        let broker = runtime.block_on(Broker::start_on(fs, config_)).expect("it starts");
+        let address = broker.listeners()[0].address;
+        let before = if round == 0 { vec![] } else { values(address, "t", 0) };
+        let n = before.len() as u64;
+        assert!(n >= acknowledged && before.into_iter().eq(0..n), "round {round}: {n}, {acknowledged}");
+        let producer: BaseProducer = config(address, &[("linger.ms", "0")]).create().expect("a client");
+        (n..n + 50).for_each(|n| send(&producer, "t", 0, &n.to_string()));
+        producer.flush(LONG).expect("all are acknowledged");
+        acknowledged = n + 50;
+        (acknowledged..acknowledged + 100).for_each(|n| send(&producer, "t", 0, &n.to_string()));
+        producer.poll(Duration::from_millis(round % 4));
+        let cut = disk.power_cut(round);
+        drop(producer);
+        runtime.block_on(broker.shutdown());
+        disk = cut;
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_records_and_serves_them() {
+    let runtime = runtime();
+    let disk = SimFs::new();
+    let (fs, config_) = simulated(&disk);
+    let broker = runtime.block_on(Broker::start_on(fs, config_)).expect("it starts");
+    let address = broker.listeners()[0].address;
+    let settings = [("retries", "0"), ("linger.ms", "0")];
+    let producer: BaseProducer<Kept> =
+        config(address, &settings).create_with_context(Kept::default()).expect("a client");
+    let send = |value: &str| {
+        let record = BaseRecord::<str, str>::to("t").partition(0).payload(value);
+        producer.send(record).map_err(|e| e.0).expect("room");
+        producer.flush(LONG).expect("an answer");
+        producer.context().0.lock().expect("kept").take()
+    };
+    assert_eq!(send("1"), None);
+    disk.set_capacity(Some(disk.used()));
+    for _ in 0..3 {
+        let refused = send("2").expect("it is refused");
+        assert_eq!(refused.rdkafka_error_code(), Some(RDKafkaErrorCode::KafkaStorageError));
+    }
+    assert_eq!(values(address, "t", 0), [1], "reading goes on");
+    assert!(!broker.has_failed());
+    disk.set_capacity(None);
+    assert_eq!(send("3"), None);
+    assert_eq!(values(address, "t", 0), [1, 3]);
+}
+
+/// The last refusal.
+#[derive(Default)]
+struct Kept(std::sync::Mutex<Option<KafkaError>>);
+
+impl rdkafka::ClientContext for Kept {}
+
+impl rdkafka::producer::ProducerContext for Kept {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &rdkafka::producer::DeliveryResult<'_>, _: ()) {
+        if let Err((e, _)) = result {
+            *self.0.lock().expect("kept") = Some(e.clone());
+        }
+    }
+}
+
+/// ApiVersions, version 0: the smallest question.
+fn alive(socket: &mut TcpStream) -> bool {
+    socket.set_read_timeout(Some(LONG)).expect("a time");
+    let question = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+    let mut length = [0; 4];
+    if socket.write_all(&question).is_err() || socket.read_exact(&mut length).is_err() {
+        return false;
+    }
+    let mut answer = vec![0; i32::from_be_bytes(length) as usize];
+    socket.read_exact(&mut answer).is_ok() && answer[..4] == [0, 0, 0, 1]
+}
+
+#[test]
+fn crowds_are_served_and_too_much_is_refused() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    let config_ = BrokerConfig { dir: Some(dir.path().into()), ..BrokerConfig::default() };
+    let broker = runtime.block_on(Broker::start(config_)).expect("a free port");
+    let address = broker.listeners()[0].address;
+    // 500 connections, all at once.
+    let mut crowd: Vec<_> = (0..500).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+    assert!(crowd.iter_mut().all(alive));
+    // Requests that claim to be long and never come leave room for the others.
+    for socket in crowd.iter_mut().take(20) {
+        socket.write_all(&(100i32 << 20).to_be_bytes()).expect("sent");
+    }
+    assert!(crowd.iter_mut().skip(20).all(alive));
+    let mut greedy = TcpStream::connect(address).expect("it listens");
+    greedy.write_all(&((100i32 << 20) + 1).to_be_bytes()).expect("sent");
+    assert_eq!(greedy.read(&mut [0; 1]).unwrap_or(0), 0, "longer than any request");
+    drop(crowd);
+    // 10,000 partitions, and one too many of a topic.
+    let topics: Vec<_> = (0..10).map(|n| (format!("t{n}"), 1_000)).collect();
+    create(&runtime, address, &topics);
+    let admin: AdminClient<DefaultClientContext> = config(address, &[]).create().expect("a client");
+    let wide = NewTopic::new("wide", 1_001, TopicReplication::Fixed(1));
+    let refused = runtime.block_on(admin.create_topics(&[wide], &AdminOptions::new())).expect("an answer");
+    assert_eq!(refused[0].as_ref().map_err(|e| e.1), Err(RDKafkaErrorCode::InvalidPartitions));
+    let producer: BaseProducer = config(address, &[]).create().expect("a client");
+    (0..1_000).for_each(|n| send(&producer, "t9", n, &n.to_string()));
+    producer.flush(LONG).expect("all are acknowledged");
+    drop((producer, admin));
+    runtime.block_on(broker.shutdown());
+    let config_ = BrokerConfig { dir: Some(dir.path().into()), ..BrokerConfig::default() };
+    let broker = runtime.block_on(Broker::start(config_)).expect("a free port");
+    let address = broker.listeners()[0].address;
+    let consumer: BaseConsumer = config(address, &[("group.id", "g")]).create().expect("a client");
+    let metadata = consumer.fetch_metadata(None, LONG).expect("an answer");
+    assert_eq!(metadata.topics().iter().map(|t| t.partitions().len()).sum::<usize>(), 10_000);
+    assert_eq!(values(address, "t9", 999), [999]);
+}
