@@ -94,6 +94,23 @@ impl QueryPlan {
     }
 }
 
+impl QueryPlan {
+    /// Leaves out columns that are neither shown nor sorted by.
+    fn narrow(&mut self) {
+        let sorted = self.order_by.iter().map(|o| o.column);
+        let kept: BTreeSet<usize> = self.project.iter().copied().chain(sorted).collect();
+        if kept.len() == self.arity {
+            return;
+        }
+        let place = |column: usize| kept.range(..column).count();
+        self.project.iter_mut().for_each(|c| *c = place(*c));
+        self.order_by.iter_mut().for_each(|o| o.column = place(o.column));
+        let rel = std::mem::replace(&mut self.rel, hirs::unit());
+        self.rel = hirs::project(rel, kept.iter().copied().collect(), self.arity);
+        self.arity = kept.len();
+    }
+}
+
 fn error(code: SqlState, message: impl Into<String>) -> SqlError {
     SqlError::new(code, message)
 }
@@ -116,6 +133,9 @@ impl Planner<'_> {
     ) -> Result<SelectPlan, SqlError> {
         let desc = RelationDesc::new(plan.columns.clone());
         let map = plan.take_volatile();
+        if map.is_empty() {
+            plan.narrow();
+        }
         let finishing = Finishing {
             map: finishing_map(map)?,
             order_by: plan.order_by.clone(),
