@@ -669,12 +669,18 @@ impl Session {
         let mut next = wait.first(&mut rows).await;
         while let Some(batch) = next {
             let mut batch = batch?;
-            held.count(batch.iter().map(|(row, _)| row))?;
+            let over = held.count(batch.iter().map(|(row, _)| row)).err();
             all.append(&mut batch);
-            if let Some(n) = first.filter(|n| all.len() > n.saturating_mul(2).saturating_add(1_024)) {
-                read::keep_first(&mut all, &finishing.order_by, n);
-                held = size.clone();
-                held.count(all.iter().map(|(row, _)| row))?;
+            let many =
+                |n: &usize| all.len() > if over.is_some() { *n } else { 2 * (*n).min(1 << 40) + 1_024 };
+            match (first.filter(many), over) {
+                (Some(n), _) => {
+                    read::keep_first(&mut all, &finishing.order_by, n);
+                    held = size.clone();
+                    held.count(all.iter().map(|(row, _)| row))?;
+                }
+                (None, Some(e)) => return Err(e),
+                (None, None) => {}
             }
             next = rows.recv().await;
         }

@@ -42,7 +42,7 @@ pub(crate) fn new_name(planner: &Planner<'_>, name: &Written) -> Result<ObjectNa
         )
         .with_detail("The schema belongs to the system."));
     }
-    Ok(ObjectName { database, schema, item })
+    Ok(planner.renamed(&ObjectName { database, schema, item }).clone())
 }
 
 /// The object of this name, if there is one.
