@@ -15,6 +15,7 @@
 //! | `oracle` | random expressions and queries beside Postgres 15 |
 //! | `protocol` | the Postgres protocol, its misuse, clients |
 //! | `queries` | scripts of queries with their rows, and views of them that follow changes |
+//! | `retention` | what a source is told not to keep |
 //! | `segment` | Segment's Tracking API: answers, limits, its own libraries and others' |
 //! | `sessions` | transactions, time and notices as one session sees them |
 //! | `slt` | sqllogictest files by topic, at once and as views made before the data |
@@ -35,6 +36,7 @@ mod models;
 mod oracle;
 mod protocol;
 mod queries;
+mod retention;
 mod segment;
 mod sessions;
 mod slt;

@@ -71,6 +71,8 @@ pub struct SourceItem {
     pub start_offsets: BTreeMap<i32, i64>,
     /// The name of its progress relation.
     pub progress_name: String,
+    /// How much of it is kept; none: all.
+    pub retention: Option<sql::plan::Retention>,
 }
 
 /// The default database.

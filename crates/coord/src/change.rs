@@ -150,6 +150,7 @@ impl CatalogState {
                         headers: source.headers,
                         start_offsets: record.start_offsets.clone(),
                         progress_name: source.progress_name.clone(),
+                        retention: source.retention,
                     },
                 );
                 // The relation that says how far the source has come.

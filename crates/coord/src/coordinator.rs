@@ -34,6 +34,7 @@ use crate::journal::{Journal, Then};
 use crate::oracle::Oracle;
 use crate::planner::Planner;
 use crate::read;
+use crate::retention::Keeper;
 use crate::subscriptions::{PROGRESS, Subscription};
 use crate::waits::Hydration;
 
@@ -212,6 +213,7 @@ impl Coordinator {
                     deadline: None,
                     awaited: BTreeSet::new(),
                     compacted: 0,
+                    keeper: Keeper::default(),
                     stored_since: recovered.shards.values().map(|s| s.since).max().unwrap_or(0),
                 };
                 match state.recover(recovered) {
@@ -371,6 +373,7 @@ pub(crate) struct State {
     compacted: u64,
     /// The least time at which stored rows can be read.
     stored_since: Timestamp,
+    pub(crate) keeper: Keeper,
 
     pub(crate) pending: Pending,
     /// Ticks that storage has not confirmed, with what to do then.
@@ -439,6 +442,7 @@ impl State {
             self.start_waiting();
             self.release_subscriptions();
             self.release_credits();
+            self.expire();
             self.journal.retry(self.clock.instant());
         }
     }
@@ -446,6 +450,7 @@ impl State {
     /// How long nothing can happen without a command.
     fn patience(&self) -> Duration {
         let queued = self.subscriptions.values().any(Subscription::is_behind);
+        let idle = self.keeper.patience(self.clock.now(), self.last_tick);
         if let Some(patience) = self.journal.patience(self.clock.instant()) {
             patience.max(Duration::from_millis(10))
         } else if !self.pending.is_empty() {
@@ -454,8 +459,19 @@ impl State {
         } else if queued {
             Duration::from_millis(10)
         } else {
-            self.until_clock()
+            idle.map_or_else(|| self.until_clock(), |idle| idle.min(self.until_clock()))
         }
+    }
+
+    /// Looks for what sources are not to keep.
+    fn expire(&mut self) {
+        let storage = &self.storage;
+        let stored = |raw| {
+            let live = |s: storage::ShardState| s.bytes / s.updates.max(1) * s.rows.unsigned_abs();
+            storage.shard_stats(shard_of(raw)).map_or(0, live)
+        };
+        let scan = |raw| storage.scan(shard_of(raw), 0, Timestamp::MAX).ok();
+        self.keeper.start(self.clock.now(), self.last_tick, &self.commands, stored, scan);
     }
 
     /// While earlier ticks are still being worked on, a small one would only cost: what comes gathers until they are done

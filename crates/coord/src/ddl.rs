@@ -9,7 +9,7 @@ use sql::ItemKind;
 use sql::plan::{CreateItem, CreatePlan, RAW_SELF, SecretValue, SourceFrom};
 use storage::ShardId;
 
-use crate::catalog::{self, Record, SessionCatalog};
+use crate::catalog::{self, Record, SessionCatalog, SourceItem};
 use crate::change::{Changed, Dropped};
 use crate::command::Ddl;
 use crate::coordinator::{Object, ObjectKind, State, shard_of};
@@ -87,8 +87,11 @@ impl State {
                 }
             }
             CreateItem::Source(source) => {
-                let raw = self.catalog.sources[&id].raw;
-                self.add_collection(raw, source::raw_desc().types(), true, Some((2, 3)));
+                let SourceItem { raw, retention, .. } = self.catalog.sources[&id];
+                self.add_collection(raw, source::raw_desc().types(), retention.is_none(), Some((2, 3)));
+                if let Some(retention) = retention {
+                    self.keeper.add(raw, retention);
+                }
                 if let Some(mut relation) = source.stored {
                     relation.replace_ids(&|id| if id == RAW_SELF { raw } else { id });
                     let types = plan.desc.as_ref().map(RelationDesc::types).unwrap_or_default();
@@ -167,7 +170,8 @@ impl State {
 
     /// Whether the collection only grows.
     pub(crate) fn is_append_only(&self, id: GlobalId) -> bool {
-        self.catalog.source_of_raw(id).is_some()
+        let source = self.catalog.source_of_raw(id);
+        source.is_some_and(|source| self.catalog.sources[&source].retention.is_none())
     }
 
     fn add_collection(
@@ -218,6 +222,7 @@ impl State {
 
     fn drop_collection(&mut self, id: GlobalId) {
         self.raws.remove(&id);
+        self.keeper.remove(id);
         self.dataflows.send(dataflow::Command::DropCollection(id));
         self.forget_view_frames(shard_of(id));
         self.pending.drop_shards.push(shard_of(id));
@@ -257,7 +262,7 @@ impl State {
     /// Plans what is stored of the catalog and starts it again.
     pub(crate) fn recover(&mut self, recovered: storage::Recovered) -> Result<(), String> {
         for note in &recovered.notes {
-            tracing::info!("{note}");
+            tracing::warn!("{note}");
         }
         let mut records = vec![];
         for (key, value) in &recovered.catalog {

@@ -28,6 +28,7 @@ pub mod produce;
 pub mod push;
 pub mod read;
 mod rename;
+mod retention;
 pub mod rows;
 pub mod session;
 mod subscribe;

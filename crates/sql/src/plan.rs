@@ -463,6 +463,17 @@ pub struct SourcePlan {
     pub errors: (plan::hir::HirRelationExpr, RelationDesc),
     /// `EXPOSE PROGRESS AS`, else `<name>_progress`.
     pub progress_name: String,
+    /// How much of it is kept; none: all.
+    pub retention: Option<Retention>,
+}
+
+/// `WITH (RETENTION = …)` of a source. What is not kept leaves by retraction, so that views follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// Records that are no older, by their timestamps.
+    Age(std::time::Duration),
+    /// The newest, up to so many bytes before compression.
+    Bytes(u64),
 }
 
 /// Stands for the raw records of the source being planned, or for the view being planned.

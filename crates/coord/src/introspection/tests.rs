@@ -111,6 +111,7 @@ fn sample() -> CatalogState {
             headers: false,
             start_offsets: BTreeMap::new(),
             progress_name: "feed_progress".into(),
+            retention: None,
         },
     );
     let name =

@@ -19,7 +19,7 @@ use crate::catalog::{Catalog, CatalogItem, ItemKind};
 use crate::hirs;
 use crate::parse::{Heads, fold, quote, quote_string};
 use crate::plan::{
-    CreateItem, CreatePlan, KafkaConnectionPlan, OnError, Plan, RAW_SELF, SourceFrom, SourcePlan,
+    CreateItem, CreatePlan, KafkaConnectionPlan, OnError, Plan, RAW_SELF, Retention, SourceFrom, SourcePlan,
     StringOrSecret, unsupported,
 };
 use crate::planner::Planner;
@@ -234,6 +234,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
     };
     let mut on_error = OnError::Fail;
     let mut tail_file = false;
+    let mut retention = None;
     for option in &s.with {
         match option.name.as_str() {
             "SIZE" | "TIMESTAMP INTERVAL" | "RETAIN HISTORY FOR" | "RETAIN HISTORY" => {
@@ -241,6 +242,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             }
             "TAIL" => tail_file = boolean(option)?,
             "ON ERROR" => on_error = errors::on_error(&text(option)?)?,
+            "RETENTION" => retention = Some(parse_retention(option)?),
             _ => return Err(unknown_option(option)),
         }
     }
@@ -331,6 +333,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             headers: s.include.iter().any(|i| i.item.starts_with("header")),
             errors,
             progress_name,
+            retention,
         })),
     })))
 }
@@ -723,6 +726,36 @@ pub(crate) fn interval(option: &WithOption) -> Result<Duration, SqlError> {
             format!("invalid {}: \"{value}\" is not an interval", option.name),
         )
     })
+}
+
+/// `'7 days'`, or a number of bytes: `'10 GB'`, `5000000`.
+fn parse_retention(option: &WithOption) -> Result<Retention, SqlError> {
+    let value = text(option)?;
+    let invalid = || {
+        SqlError::new(
+            code::INVALID_PARAMETER_VALUE,
+            format!("invalid {}: \"{value}\" is neither an interval nor a number of bytes", option.name),
+        )
+        .with_hint("Write RETENTION = '7 days' or RETENTION = '10 GB'.")
+    };
+    let digits = value.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match value.trim()[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => Some(1),
+        "KB" => Some(1 << 10),
+        "MB" => Some(1 << 20),
+        "GB" => Some(1 << 30),
+        "TB" => Some(1 << 40),
+        _ => None,
+    };
+    let bytes = unit.zip(digits.trim().parse::<u64>().ok());
+    let retention = match bytes {
+        Some((unit, n)) => Retention::Bytes(n.checked_mul(unit).ok_or_else(invalid)?),
+        None => Retention::Age(duration(&value).ok_or_else(invalid)?),
+    };
+    match retention {
+        Retention::Bytes(0) | Retention::Age(Duration::ZERO) => Err(invalid()),
+        retention => Ok(retention),
+    }
 }
 
 /// An interval of no months as a span of time.
