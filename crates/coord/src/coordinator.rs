@@ -668,6 +668,19 @@ impl State {
         self.pending.urgent = true;
     }
 
+    /// How far a source has been read: what is durable, and what is on its way there.
+    pub(crate) fn reached(&self, source: GlobalId) -> BTreeMap<i32, i64> {
+        let mut reached = self.statuses.get(&source).map(|s| s.committed.clone()).unwrap_or_default();
+        for acknowledge in self.undurable.values().flatten().chain(&self.pending.acknowledge) {
+            if let Acknowledge::Progress(id, progress, ..) = acknowledge
+                && *id == source
+            {
+                reached.extend(progress.iter().copied());
+            }
+        }
+        reached
+    }
+
     fn source_event(&mut self, id: GlobalId, epoch: u64, event: source::Event) {
         // A reader that was stopped may still have had something in the queue.
         if self.readers.get(&id).is_none_or(|(current, _)| *current != epoch) {
@@ -1131,7 +1144,10 @@ impl State {
         self.next_epoch += 1;
         let config = self.source_config(id);
         let status = self.statuses.entry(id).or_default();
-        status.committed = stored.clone();
+        // Of a source that is read anew what is durable is known.
+        if status.committed.is_empty() {
+            status.committed = stored.clone();
+        }
         status.status = "starting".into();
         status.since = self.clock.now();
         let config = match config {

@@ -49,8 +49,8 @@ impl State {
                 let sources: Vec<GlobalId> = self.readers.keys().copied().filter(reads).collect();
                 for source in sources {
                     self.readers.remove(&source);
-                    let stored = self.statuses.get(&source).map(|s| s.committed.clone()).unwrap_or_default();
-                    self.start_reader(source, stored);
+                    let reached = self.reached(source);
+                    self.start_reader(source, reached);
                 }
             }
             Ddl::Comment { .. } | Ddl::Rename { .. } => {

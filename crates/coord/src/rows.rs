@@ -8,6 +8,7 @@ use repr::error::code;
 use repr::{Diff, GlobalId, RelationDesc, Row, SqlError};
 use sql::plan::{CopyFormat, Finishing};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::command::Command;
 use crate::coordinator::Handle;
@@ -62,7 +63,14 @@ pub struct Rows {
     /// Their columns.
     pub desc: Arc<RelationDesc>,
     kind: RowsKind,
+    /// When the statement's time is up.
+    deadline: Option<Instant>,
     _guard: Option<Guard>,
+}
+
+/// The error of a statement that takes longer than `statement_timeout`.
+pub(crate) fn timed_out() -> SqlError {
+    SqlError::new(code::QUERY_CANCELED, "canceling statement due to statement timeout")
 }
 
 enum RowsKind {
@@ -106,7 +114,7 @@ impl Drop for Guard {
 impl Rows {
     /// Rows that are there.
     pub(crate) fn ready(desc: Arc<RelationDesc>, rows: Vec<Row>) -> Rows {
-        Rows { desc, kind: RowsKind::Ready(rows), _guard: None }
+        Rows { desc, kind: RowsKind::Ready(rows), deadline: None, _guard: None }
     }
 
     /// Rows that the read with this number brings, in any order.
@@ -119,7 +127,7 @@ impl Rows {
         guard: Guard,
     ) -> Rows {
         let kind = RowsKind::Stream { rows, finishing, limit, wait: Some(wait) };
-        Rows { desc, kind, _guard: Some(guard) }
+        Rows { desc, kind, deadline: None, _guard: Some(guard) }
     }
 
     /// Without a limit: for readers that take rows as they come and keep none.
@@ -132,7 +140,7 @@ impl Rows {
 
     /// Changes as they come.
     pub(crate) fn subscription(desc: Arc<RelationDesc>, rows: SubscribeRows, guard: Guard) -> Rows {
-        Rows { desc, kind: RowsKind::Subscribe(Box::new(rows)), _guard: Some(guard) }
+        Rows { desc, kind: RowsKind::Subscribe(Box::new(rows)), deadline: None, _guard: Some(guard) }
     }
 
     /// Whether rows come for as long as the client listens.
@@ -140,8 +148,22 @@ impl Rows {
         matches!(self.kind, RowsKind::Subscribe(_))
     }
 
+    /// Lets an error come in the place of what has not come by then, unless rows come without end.
+    pub(crate) fn end_by(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline).filter(|_| !self.is_endless());
+    }
+
     /// The next rows, one batch after the other; none at the end.
     pub async fn next(&mut self) -> Option<Result<Vec<Row>, SqlError>> {
+        match self.deadline {
+            None => self.next_batch().await,
+            Some(deadline) => tokio::time::timeout_at(deadline, self.next_batch())
+                .await
+                .unwrap_or_else(|_| Some(Err(timed_out()))),
+        }
+    }
+
+    async fn next_batch(&mut self) -> Option<Result<Vec<Row>, SqlError>> {
         match &mut self.kind {
             RowsKind::Ready(rows) if rows.is_empty() => None,
             RowsKind::Ready(rows) => Some(Ok(std::mem::take(rows))),

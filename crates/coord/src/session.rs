@@ -20,7 +20,7 @@ use crate::command::{Command, Ddl, Read, Subscribe};
 use crate::coordinator::{Handle, shutting_down};
 use crate::introspection::SessionInfo;
 use crate::read;
-use crate::rows::{CopyIn, Cursor, Guard, Outcome, ResultLimit, Rows, Running};
+use crate::rows::{CopyIn, Cursor, Guard, Outcome, ResultLimit, Rows, Running, timed_out};
 use crate::subscribe::{SubscribeRows, subscribe_desc};
 use crate::transaction::{Layer, Open, Transaction};
 use crate::variables::Variables;
@@ -185,15 +185,17 @@ impl Session {
                 "current transaction is aborted, commands ignored until end of transaction block",
             ));
         }
-        let timeout = self.statement_timeout();
-        match timeout {
-            None => self.execute_planned(prepared, parameters).await,
-            Some(timeout) => tokio::time::timeout(timeout, self.execute_planned(prepared, parameters))
-                .await
-                .unwrap_or_else(|_| {
-                    Err(SqlError::new(code::QUERY_CANCELED, "canceling statement due to statement timeout"))
-                }),
+        let Some(timeout) = self.statement_timeout() else {
+            return self.execute_planned(prepared, parameters).await;
+        };
+        let deadline = tokio::time::Instant::now() + timeout;
+        let outcome = tokio::time::timeout_at(deadline, self.execute_planned(prepared, parameters)).await;
+        let mut outcome = outcome.unwrap_or_else(|_| Err(timed_out()))?;
+        // What it gives counts, too, as long as it can end.
+        if let Outcome::Rows { rows, .. } | Outcome::CopyOut { rows, .. } = &mut outcome {
+            rows.end_by(deadline);
         }
+        Ok(outcome)
     }
 
     fn statement_timeout(&self) -> Option<Duration> {
@@ -615,6 +617,16 @@ impl Session {
         parameters: &[Row],
     ) -> Result<Option<Rows>, SqlError> {
         let version = self.base(version, &select.relation)?;
+        if matches!(&self.transaction, Transaction::Open(open) if !open.writes.is_empty())
+            && select.relation.depends_on().iter().any(|id| matches!(id, GlobalId::User(_)))
+        {
+            // Its own rows are in no collection yet: an answer without them would be wrong.
+            return Err(SqlError::new(repr::SqlState::new("25000"), "transaction in write-only mode")
+                .with_detail(
+                    "A transaction that has written cannot read; its rows are there once it commits.",
+                )
+                .with_hint("Read before the first write, or COMMIT."));
+        }
         let relation = self.bind(&select.relation, parameters)?;
         let mut as_of = self.as_of(&select.as_of, parameters)?;
         if as_of.is_none()

@@ -51,7 +51,7 @@ pub(crate) struct Open {
     pub time: Option<Timestamp>,
     /// When it began, ms.
     pub began: Timestamp,
-    writes: Vec<(GlobalId, RowBlock)>,
+    pub(crate) writes: Vec<(GlobalId, RowBlock)>,
     changes: Vec<Ddl>,
     draft: Option<Layer>,
     /// Settings to go back to.

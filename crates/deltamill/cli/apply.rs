@@ -10,8 +10,10 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use deltamill::{Config, Engine, Session};
 use postgres::{Client, SimpleQueryMessage};
 use repr::error::code;
@@ -26,13 +28,13 @@ pub(crate) struct Apply {
     /// The folder: all `*.sql` below it.
     dir: PathBuf,
     /// Show what would be done, and do nothing.
-    #[arg(long)]
+    #[arg(long, env = "DELTAMILL_DRY_RUN", value_parser = FalseyValueParser::new())]
     dry_run: bool,
     /// Also drop and replace sources and tables, with the data they hold.
-    #[arg(long)]
+    #[arg(long, env = "DELTAMILL_REPLACE_DATA", value_parser = FalseyValueParser::new())]
     replace_data: bool,
     /// A variable for the files: `name=value`, read as `:name`, `:'name'` or `:"name"`.
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", env = "DELTAMILL_SET", value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// The server.
     #[arg(long, env = "DELTAMILL_URL", default_value = client::DEFAULT_URL)]
@@ -45,7 +47,7 @@ pub(crate) struct Check {
     /// The folder: all `*.sql` below it.
     dir: PathBuf,
     /// A variable for the files: `name=value`.
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", env = "DELTAMILL_SET", value_name = "NAME=VALUE")]
     set: Vec<String>,
 }
 
@@ -130,11 +132,36 @@ impl Target for Session {
     }
 }
 
+/// A file, as errors show it: before substitution, so that no secret is shown and lines are those of the file.
+pub(super) struct File {
+    name: String,
+    text: String,
+    /// For each character after substitution, and for the end, the one before it that it came from.
+    origin: Vec<usize>,
+}
+
+impl File {
+    /// A file and what it says once the variables have their values.
+    pub(super) fn new(name: &str, text: &str, variables: &Variables) -> Result<(File, String), Failure> {
+        let as_it_is = (0..=text.chars().count()).collect();
+        let mut file = File { name: name.into(), text: text.into(), origin: as_it_is };
+        let (said, origin) = substitute(text, variables).map_err(|e| file.error(e))?;
+        file.origin = origin;
+        Ok((file, said))
+    }
+
+    /// An error at a place of the substituted text.
+    pub(super) fn error(&self, mut e: SqlError) -> Failure {
+        let end = self.origin.len().saturating_sub(1);
+        e.position = e.position.map(|p| self.origin[p.saturating_sub(1).min(end)] + 1);
+        let exit = if e.code.as_str().starts_with("08") { 4 } else { 1 };
+        Failure::new(exit, output::error_text(&e, Some((&self.name, &self.text))))
+    }
+}
+
 /// A statement of a file.
 struct Wanted {
-    file: String,
-    /// The file's text after substitution, to show errors in.
-    source: String,
+    file: Rc<File>,
     statement: sql::Statement,
     /// `VIEW`, `MATERIALIZED VIEW` …, and the name as written, folded. An unnamed default index has no name.
     kind: String,
@@ -225,10 +252,17 @@ fn in_transaction(
     }
     let known: BTreeSet<&String> = made.iter().map(|m| &m.id).collect();
     if let Some(stranger) = gone.iter().find(|id| !known.contains(id) && id.starts_with('u')) {
+        let of = format!("FROM mz_catalog.mz_objects WHERE id = {}", quote(stranger));
+        let name = target.run(&format!("SELECT type || ' ' || name {of}"))?;
+        let name = name.into_iter().flatten().next().flatten().unwrap_or_else(|| stranger.clone());
+        let used = uses.iter().filter(|u| u[0].as_ref() == Some(stranger)).filter_map(|u| u[1].as_ref());
+        let used: Vec<&str> =
+            used.filter_map(|id| made.iter().find(|m| m.id == *id)).map(|m| &m.item[..]).collect();
         return Err(Failure::new(
             1,
             format!(
-                "an object that apply did not make ({stranger}) uses one that would be dropped; drop it first"
+                "{name}, which this folder did not make, uses {}, which would be dropped; drop it first",
+                used.join(", ")
             ),
         ));
     }
@@ -245,7 +279,13 @@ fn in_transaction(
         ));
     }
     let mut done = vec![];
-    let is_new = |w: &Wanted| !made.iter().any(|m| matches(w, m) && !gone.contains(&m.id));
+    // A schema that is there is right, whoever made it; none is ever dropped.
+    let schemas = target.run("SELECT name FROM mz_catalog.mz_schemas")?;
+    let schemas: BTreeSet<String> = schemas.into_iter().flatten().flatten().collect();
+    let is_new = |w: &Wanted| match &w.name {
+        Some(name) if w.kind == "SCHEMA" => !schemas.contains(name.rsplit('.').next().unwrap_or(name)),
+        _ => !made.iter().any(|m| matches(w, m) && !gone.contains(&m.id)),
+    };
     for m in &drops {
         let again = wanted.iter().any(|w| matches(w, m));
         let action = if !again {
@@ -271,11 +311,10 @@ fn in_transaction(
                 Ok(_) => {
                     target.run("RELEASE statement")?;
                     if !drops.iter().any(|m| matches(w, m)) {
-                        done.push(format!(
-                            "create {} {}",
-                            w.kind.to_lowercase(),
-                            w.name.as_deref().unwrap_or("")
-                        ));
+                        let unnamed =
+                            || w.statement.text.split_whitespace().skip(2).collect::<Vec<_>>().join(" ");
+                        let name = w.name.clone().unwrap_or_else(unnamed);
+                        done.push(format!("create {} {name}", w.kind.to_lowercase()));
                     }
                 }
                 Err(e) => {
@@ -291,15 +330,22 @@ fn in_transaction(
         }
         // An unknown name may be one that comes; any other error, or a round without progress, is final.
         let stuck = later.len() == before;
-        if let Some((w, mut e, _)) =
-            errors.into_iter().find(|(_, e, unknown)| stuck || !unknown.contains(&e.code))
-        {
-            e.position = e.position.map(|p| p + w.statement.offset);
-            if e.position.is_none() {
-                e.position = Some(w.statement.offset + 1);
+        let names: Vec<&str> = later.iter().filter_map(|w| w.name.as_deref()).collect();
+        // Of those that are stuck the one that waits for no other says what is wrong.
+        let waits = |e: &SqlError| {
+            names.iter().any(|n| e.message.contains(&format!("\"{}\"", n.rsplit('.').next().unwrap_or(n))))
+        };
+        let is_final = |(_, e, unknown): &&(&Wanted, SqlError, [repr::SqlState; 3]), root: bool| {
+            !unknown.contains(&e.code) || (stuck && (!root || !waits(e)))
+        };
+        let root = errors.iter().find(|e| is_final(e, true));
+        if let Some((w, e, _)) = root.or_else(|| errors.iter().find(|e| is_final(e, false))) {
+            let mut e = e.clone();
+            e.position = Some(e.position.map_or(1, |p| p) + w.statement.offset);
+            if root.is_none() && e.hint.is_none() {
+                e.hint = Some(format!("These need each other: {}.", names.join(", ")));
             }
-            let exit = if e.code.as_str().starts_with("08") { 4 } else { 1 };
-            return Err(Failure::new(exit, output::error_text(&e, Some((&w.file, &w.source)))));
+            return Err(w.file.error(e));
         }
         pending = later;
     }
@@ -322,9 +368,13 @@ fn read_files(dir: &Path) -> Result<Vec<(String, String)>, Failure> {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "sql") {
                 let text = std::fs::read_to_string(&path).map_err(|e| bad(&path, e))?;
+                let text = text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text);
                 files.push((path.display().to_string(), text));
             }
         }
+    }
+    if files.is_empty() {
+        return Err(Failure::new(2, format!("there is no file *.sql below {}", dir.display())));
     }
     files.sort();
     Ok(files)
@@ -333,31 +383,42 @@ fn read_files(dir: &Path) -> Result<Vec<(String, String)>, Failure> {
 /// The statements of the files.
 fn wanted(files: &[(String, String)], variables: &Variables) -> Result<Vec<Wanted>, Failure> {
     let mut wanted: Vec<Wanted> = vec![];
-    for (file, text) in files {
-        let bad = |e: &SqlError, text: &str| Failure::new(1, output::error_text(e, Some((file, text))));
-        let source = substitute(text, variables).map_err(|e| bad(&e, text))?;
-        for statement in on_big_stack(source.clone())?.map_err(|e| bad(&e, &source))? {
+    for (name, text) in files {
+        let (file, source) = File::new(name, text, variables)?;
+        let file = Rc::new(file);
+        for statement in on_big_stack(source)?.map_err(|e| file.error(e))? {
+            let at = statement.offset + 1;
             let Some((kind, name)) = head(&statement.text) else {
-                let e = SqlError::unsupported("this statement in a file", "Files hold CREATE statements.")
-                    .at(statement.offset + 1);
-                return Err(bad(&e, &source));
+                let e = SqlError::unsupported("this statement in a file", "Files hold CREATE statements.");
+                return Err(file.error(e.at(at)));
             };
+            if is_temporary(&statement.text) {
+                let e = SqlError::unsupported(
+                    "a temporary object in a file",
+                    "It would be gone with the connection.",
+                );
+                return Err(file.error(e.at(at)));
+            }
             if let Some(other) = wanted.iter().find(|w| w.name.is_some() && w.name == name && w.kind == kind)
             {
-                let e = SqlError::new(
-                    code::DUPLICATE_OBJECT,
-                    format!("{} is already in {}", name.unwrap_or_default(), other.file),
-                )
-                .at(statement.offset + 1);
-                return Err(bad(&e, &source));
+                let message = format!("{} is already in {}", name.unwrap_or_default(), other.file.name);
+                return Err(file.error(SqlError::new(code::DUPLICATE_OBJECT, message).at(at)));
             }
             let mut hasher = DefaultHasher::new();
             statement.text.hash(&mut hasher);
             let hash = format!("{:016x}", hasher.finish());
-            wanted.push(Wanted { file: file.clone(), source: source.clone(), statement, kind, name, hash });
+            wanted.push(Wanted { file: file.clone(), statement, kind, name, hash });
         }
     }
     Ok(wanted)
+}
+
+fn is_temporary(statement: &str) -> bool {
+    let clean = without_comments(statement).to_uppercase();
+    clean
+        .split_whitespace()
+        .take_while(|w| *w != "VIEW" && *w != "TABLE")
+        .any(|w| w == "TEMP" || w == "TEMPORARY")
 }
 
 /// Parsing wants a large stack.
@@ -415,6 +476,9 @@ fn head(statement: &str) -> Option<(String, Option<String>)> {
         return Some((kind, None));
     }
     let name = words.next()?;
+    if kind == "INDEX" && name.eq_ignore_ascii_case("on") {
+        return Some((kind, None));
+    }
     let name = name.split(['(', ';']).next().unwrap_or(name);
     let folded = if name.contains('"') { name.replace('"', "") } else { name.to_lowercase() };
     Some((kind, Some(folded)))
@@ -435,12 +499,14 @@ fn without_comments(text: &str) -> String {
 
 /// Puts variables in the place of `:name`, `:'name'` and `:"name"`, as psql's `-v` does: not in quotes, not in comments,
 /// not behind another colon. A `:name` of no variable stays as it is, the quoted forms must be known.
-pub(super) fn substitute(text: &str, variables: &Variables) -> Result<String, SqlError> {
+/// Beside the text, for each of its characters (and its end) the one that it came from.
+fn substitute(text: &str, variables: &Variables) -> Result<(String, Vec<usize>), SqlError> {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
+    let mut origin = vec![];
     let mut i = 0;
     while i < chars.len() {
-        let c = chars[i];
+        let (c, from, before) = (chars[i], i, out.len());
         let rest = |n: usize| chars.get(i + n).copied();
         if c == '\'' || c == '"' {
             let end = (i + 1..chars.len()).find(|j| chars[*j] == c).map_or(chars.len(), |j| j + 1);
@@ -497,8 +563,13 @@ pub(super) fn substitute(text: &str, variables: &Variables) -> Result<String, Sq
             out.push(c);
             i += 1;
         }
+        // What was copied stands where it stood; what was put in stands where its name does.
+        let n = out[before..].chars().count();
+        let copied = n == i - from;
+        origin.extend((0..n).map(|k| if copied { from + k } else { from }));
     }
-    Ok(out)
+    origin.push(chars.len());
+    Ok((out, origin))
 }
 
 #[cfg(test)]
@@ -508,7 +579,9 @@ mod tests {
     #[test]
     fn variables_fill_in_as_with_psql() {
         let v = Variables::from([("a".into(), "it's".into()), ("n".into(), "5".into())]);
-        let done = |text: &str| substitute(text, &v).map_err(|e| e.message);
+        let done = |text: &str| substitute(text, &v).map(|(text, _)| text).map_err(|e| e.message);
+        assert_eq!(substitute("a :n b", &v).map(|(_, origin)| origin), Ok(vec![0, 1, 2, 4, 5, 6]));
+        assert_eq!(substitute("x:'a'y", &v).map(|(_, origin)| origin.len()), Ok("x'it''s'y".len() + 1));
         assert_eq!(done("SELECT :n, :'a', :\"a\""), Ok("SELECT 5, 'it''s', \"it's\"".into()));
         assert_eq!(done("x::n ':n' -- :n\n[1:n]"), Ok("x::n ':n' -- :n\n[15]".into()));
         assert_eq!(done(":'b'"), Err("variable \"b\" is not set".into()));

@@ -25,19 +25,34 @@ pub(crate) struct Sql {
     #[arg(long, env = "DELTAMILL_URL", default_value = DEFAULT_URL)]
     url: String,
     /// How rows are printed.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
+    #[arg(long, env = "DELTAMILL_FORMAT", value_enum, default_value_t = Format::Table)]
     format: Format,
 }
 
 /// Connects, or says why not.
 pub(super) fn connect(url: &str) -> Result<Client, Failure> {
-    Client::connect(url, NoTls).map_err(|e| match e.as_db_error() {
-        Some(db) => Failure::new(4, format!("the server at {url} refuses: {}", db.message())),
+    let shown = without_password(url);
+    let config: postgres::Config = url.parse().map_err(|e| Failure::new(2, format!("--url {shown}: {e}")))?;
+    config.connect(NoTls).map_err(|e| match e.as_db_error() {
+        Some(db) => Failure::new(4, format!("the server at {shown} refuses: {}", db.message())),
         None => {
             let hint = "Start one with `deltamill serve`, or name it with --url.";
-            Failure::new(4, format!("no server answers at {url}: {e}\n  hint: {hint}"))
+            Failure::new(4, format!("no server answers at {shown}: {e}\n  hint: {hint}"))
         }
     })
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return if url.contains("password") { "(not shown: it holds a password)".into() } else { url.into() };
+    };
+    match rest.rsplit_once('@') {
+        Some((login, host)) if login.contains(':') => {
+            format!("{scheme}://{}:…@{host}", login.split(':').next().unwrap_or_default())
+        }
+        _ => url.into(),
+    }
 }
 
 /// A server's error as ours.

@@ -21,16 +21,16 @@ use super::{EngineFlags, Failure, Format, apply, output, serve, views};
 #[derive(Args)]
 pub(crate) struct Demo {
     /// How many events; without it they never end.
-    #[arg(long)]
+    #[arg(long, env = "DELTAMILL_EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
     events: Option<u64>,
     /// Events a second; 0: as fast as possible. Default: 500, or with --exit as fast as possible.
-    #[arg(long)]
+    #[arg(long, env = "DELTAMILL_RATE")]
     rate: Option<u64>,
     /// End when all events are in, and print each view's rows.
     #[arg(long, requires = "events")]
     exit: bool,
     /// Makes other events.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, env = "DELTAMILL_SEED", default_value_t = 1)]
     seed: u64,
     #[command(flatten)]
     engine: EngineFlags,
@@ -76,7 +76,8 @@ impl Demo {
             ("topic".into(), TOPIC.into()),
         ]);
         let files = views::FILES.map(|(name, text)| (name.to_string(), text.to_string()));
-        apply::apply_files(&mut session, "demo", &files, &variables, false, false)?;
+        // The source may be replaced: its Kafka, whose port is another with each run, has all that it holds.
+        apply::apply_files(&mut session, "demo", &files, &variables, false, true)?;
         if let Some(sql) = engine.sql_address() {
             eprintln!("Look inside:  psql -h {} -p {} -U materialize materialize", sql.ip(), sql.port());
             eprintln!("Follow live:  … -c \"COPY (SUBSCRIBE funnel) TO STDOUT\"");

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A streaming-view engine: Kafka and Segment bytes in, live SQL views out.
@@ -23,7 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "deltamill", version)]
 pub(crate) struct Cli {
     /// Print one JSON object a line, with a stable `type`.
-    #[arg(long, global = true, env = "DELTAMILL_JSON")]
+    #[arg(long, global = true, env = "DELTAMILL_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -115,6 +116,9 @@ impl EngineFlags {
             Some(n) => n,
             None => std::thread::available_parallelism().map_or(1, |n| n.get()),
         };
+        if let Some(dir) = self.data_dir.as_ref().filter(|dir| dir.exists() && !dir.is_dir()) {
+            return Err(Failure::new(3, format!("--data-dir {} is not a directory", dir.display())));
+        }
         Ok(deltamill::Config {
             data_dir: self.data_dir.clone(),
             workers,

@@ -13,13 +13,13 @@ pub(crate) struct Run {
     /// The statements.
     file: PathBuf,
     /// A file of one event a line (also .gz, .zst), readable as source `input` (column `data bytea`).
-    #[arg(long)]
+    #[arg(long, env = "DELTAMILL_INPUT")]
     input: Option<PathBuf>,
     /// How rows are printed.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
+    #[arg(long, env = "DELTAMILL_FORMAT", value_enum, default_value_t = Format::Table)]
     format: Format,
     /// A variable for the statements: `name=value`.
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", env = "DELTAMILL_SET", value_name = "NAME=VALUE")]
     set: Vec<String>,
 }
 
@@ -28,8 +28,7 @@ impl Run {
         let name = self.file.display().to_string();
         let text =
             std::fs::read_to_string(&self.file).map_err(|e| Failure::new(2, format!("{name}: {e}")))?;
-        let text = apply::substitute(&text, &apply::variables(&self.set)?)
-            .map_err(|e| Failure::new(1, output::error_text(&e, Some((&name, &text)))))?;
+        let (file, text) = apply::File::new(&name, &text, &apply::variables(&self.set)?)?;
         let engine = Engine::start(Config { workers: 1, ..Config::ephemeral() })?;
         let mut session = engine.session();
         if let Some(input) = &self.input {
@@ -50,7 +49,7 @@ impl Run {
         if let Some(e) = failed {
             return Err(e.into());
         }
-        result.map_err(|e| Failure::new(1, output::error_text(&e, Some((&name, &text)))))
+        result.map_err(|e| file.error(e))
     }
 }
 

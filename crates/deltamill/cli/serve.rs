@@ -1,9 +1,11 @@
 //! `deltamill serve`.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use deltamill::Engine;
 use serde_json::{Value, json};
 
@@ -16,13 +18,13 @@ pub(crate) struct Serve {
     #[command(flatten)]
     engine: EngineFlags,
     /// Keep everything in memory; it is gone when the server ends.
-    #[arg(long, env = "DELTAMILL_EPHEMERAL")]
+    #[arg(long, env = "DELTAMILL_EPHEMERAL", value_parser = FalseyValueParser::new())]
     ephemeral: bool,
     /// Apply a folder of SQL files at the start.
     #[arg(long, env = "DELTAMILL_APPLY", value_name = "DIR")]
     apply: Option<PathBuf>,
     /// A variable for the files: `name=value`.
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", env = "DELTAMILL_SET", value_name = "NAME=VALUE")]
     set: Vec<String>,
 }
 
@@ -58,7 +60,7 @@ impl Serve {
                 ("kafka", address(engine.kafka_address())),
                 ("kafka_listeners", engine.kafka_listeners().iter().map(|l| l.to_string()).collect()),
             ];
-            println!("{}", output::json_line("ready", &ready));
+            writeln!(std::io::stdout(), "{}", output::json_line("ready", &ready))?;
         } else {
             let shown = |a: Option<SocketAddr>| a.map_or("-".into(), |a| a.to_string());
             eprintln!("deltamill {} is ready", env!("CARGO_PKG_VERSION"));

@@ -290,7 +290,14 @@ impl From<EvalError> for SqlError {
             code: e.code(),
             message: e.message().into(),
             detail,
-            hint: e.hint().map(Into::into),
+            // A record cannot be taken out of its topic: what else can be done about it.
+            hint: e.hint().map(Into::into).or_else(|| {
+                e.origin().map(|_| {
+                    "TRY_CAST or CASE let the view decide; WITH (ON ERROR = QUARANTINE) sets such records aside; the \
+                     errors relation of the source or view (<name>_errors) lists them."
+                        .into()
+                })
+            }),
             position: None,
         }
     }

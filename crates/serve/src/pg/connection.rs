@@ -408,9 +408,8 @@ impl Connection {
         encode::message(&mut self.output.buffer, &response);
         let mut line = String::new();
         let mut count = 0;
-        if binary == 1 {
-            copy_data(&mut self.output.buffer, b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
-        }
+        // The header goes with what comes first, as Postgres sends it: psycopg counts on that.
+        let mut header: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
         coord::copy::write_header(&desc, &format, &mut line);
         if !line.is_empty() {
             copy_data(&mut self.output.buffer, line.as_bytes());
@@ -427,7 +426,7 @@ impl Connection {
             for row in batch? {
                 count += 1;
                 if binary == 1 {
-                    let mut tuple = BytesMut::new();
+                    let mut tuple = BytesMut::from(std::mem::take(&mut header));
                     tuple.put_i16(columns);
                     for (datum, column) in row.iter().zip(&desc.columns) {
                         let Output { text, binary, .. } = &mut self.output;
@@ -445,7 +444,7 @@ impl Connection {
             }
         }
         if binary == 1 {
-            copy_data(&mut self.output.buffer, &(-1i16).to_be_bytes());
+            copy_data(&mut self.output.buffer, &[header, &(-1i16).to_be_bytes()].concat());
         }
         encode::message(&mut self.output.buffer, &CopyDone::default());
         encode::message(&mut self.output.buffer, &CommandComplete::new(format!("COPY {count}")));

@@ -79,7 +79,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// The first packet, or the one after SSLRequest.
     pub async fn startup(&mut self) -> Result<Startup, FrameError> {
-        self.fill(8).await?;
+        // A length that cannot be is answered at once: nothing needs to follow it.
+        self.fill(4).await?;
         let length = u32::from_be_bytes(self.buffer[..4].try_into().expect("four bytes")) as usize;
         if !(8..=MAX_STARTUP).contains(&length) {
             return Err(FrameError::Closed);

@@ -184,7 +184,7 @@ fn objects(
             ("type", text()),
             ("comment", text()),
         ]);
-        return Ok(rows_plan(desc, rows, false));
+        return Ok(in_order(desc, rows));
     }
     #[allow(clippy::type_complexity, reason = "columns, and rows of cells")]
     let fixed: Option<(&[(&str, bool)], Vec<Vec<Option<String>>>)> = match kind {
@@ -361,14 +361,26 @@ fn constant(columns: &[(&str, bool)], rows: Vec<Vec<Option<String>>>) -> Plan {
     let desc = RelationDesc::new(columns.iter().map(|(n, null)| (*n, ScalarType::Text.nullable(*null))));
     let pack =
         |r: Vec<Option<String>>| Row::pack(r.iter().map(|t| t.as_deref().map_or(Datum::Null, Datum::Text)));
-    rows_plan(desc, rows.into_iter().map(pack).collect(), true)
+    rows_plan(desc, rows.into_iter().map(pack).collect(), 0)
 }
 
-fn rows_plan(desc: RelationDesc, rows: Vec<Row>, sorted: bool) -> Plan {
-    let order_by =
-        if sorted { vec![plan::ColumnOrder { column: 0, desc: false, nulls_first: false }] } else { vec![] };
+/// As [`rows_plan`], in the order in which the rows are given: by a last column that is not shown.
+fn in_order(desc: RelationDesc, rows: Vec<Row>) -> Plan {
+    let numbered = (0i64..).zip(rows).map(|(n, mut row)| {
+        row.push(Datum::Int64(n));
+        row
+    });
+    rows_plan(desc.clone(), numbered.collect(), desc.arity())
+}
+
+/// Rows ordered by a column, which may be one behind those of `desc`.
+fn rows_plan(desc: RelationDesc, rows: Vec<Row>, by: usize) -> Plan {
+    let order_by = vec![plan::ColumnOrder { column: by, desc: false, nulls_first: false }];
     let project = (0..desc.arity()).collect();
-    let typ = desc.types();
+    let mut typ = desc.types();
+    if by == desc.arity() {
+        typ.push(ScalarType::Int64.nullable(false));
+    }
     Plan::Select(SelectPlan {
         relation: plan::RelationExpr::Constant { rows: Ok(rows.into_iter().map(|r| (r, 1)).collect()), typ },
         finishing: Finishing { order_by, project, ..Finishing::default() },
