@@ -335,7 +335,7 @@ impl Planner<'_> {
     ) -> Result<From, SqlError> {
         let parts = self.parts(name)?;
         if let Some(show) = parts.first().and_then(|p| p.strip_prefix(dialect::SHOW)) {
-            return self.plan_show(name, show);
+            return self.plan_show(name, show, alias);
         }
         let cte = match &parts[..] {
             [one] => env.ctes.iter().rev().find(|c| c.name == *one),
@@ -370,7 +370,12 @@ impl Planner<'_> {
     }
 
     /// `(SHOW …)`: what it gives now.
-    fn plan_show(&self, name: &sp::ObjectName, show: &str) -> Result<From, SqlError> {
+    fn plan_show(
+        &self,
+        name: &sp::ObjectName,
+        show: &str,
+        alias: Option<&sp::TableAlias>,
+    ) -> Result<From, SqlError> {
         if self.outlives_statement() {
             let instead = "Read mz_catalog's relations.";
             return Err(self.unsupported(name.span(), "SHOW in a view", instead));
@@ -389,8 +394,16 @@ impl Planner<'_> {
             return Err(self.unsupported(name.span(), "this SHOW in FROM", ""));
         };
         let rel = HirRelationExpr::Constant { rows, typ };
-        let columns: Vec<(String, ColumnType)> = desc.columns.into_iter().map(|c| (c.name, c.ty)).collect();
-        let table = ScopeTable { alias: String::new(), schema: None, scalar: false, hidden: None };
+        let mut columns: Vec<(String, ColumnType)> =
+            desc.columns.into_iter().map(|c| (c.name, c.ty)).collect();
+        let table = match alias {
+            Some(a) => {
+                self.rename_columns(&fold(&a.name), a, &mut columns)?;
+                fold(&a.name)
+            }
+            None => String::new(),
+        };
+        let table = ScopeTable { alias: table, schema: None, scalar: false, hidden: None };
         Ok(From { rel, arity: columns.len(), scope: Scope::of(table, columns) })
     }
 

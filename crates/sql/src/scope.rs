@@ -113,9 +113,11 @@ impl Scope {
     pub fn join(mut self, right: Scope, arity: usize) -> Result<Scope, SqlError> {
         let base = self.tables.len();
         for t in right.tables {
-            if self.tables.iter().any(|l| {
+            // What has no name is no one's namesake.
+            let same = |l: &ScopeTable| {
                 l.alias == t.alias && (l.schema == t.schema || t.schema.is_none() || l.schema.is_none())
-            }) {
+            };
+            if !t.alias.is_empty() && self.tables.iter().any(same) {
                 let message = format!("table name \"{}\" specified more than once", t.alias);
                 return Err(SqlError::new(code::DUPLICATE_ALIAS, message));
             }
