@@ -367,33 +367,6 @@ fn a_subscriber_that_does_not_read_is_cut_off() {
 }
 
 #[test]
-fn work_that_is_cancelled_or_left_is_gone_within_a_second() {
-    let second = Duration::from_secs(1);
-    let server = Server::start(&["--ephemeral"]);
-    let setup = "CREATE TABLE t (a text); INSERT INTO t SELECT repeat(n::text, 30000) FROM generate_series(100, 300) n";
-    server.rows(setup);
-    // One that reads nothing, so that the server cannot even write.
-    let mut stalled = server.client();
-    let token = stalled.cancel_token();
-    let mut changes = stalled.copy_out("COPY (SUBSCRIBE t) TO STDOUT").expect("subscribed");
-    wait_for_metric(&server, "deltamill_subscriptions", 1.0, PATIENCE);
-    token.cancel_query(NoTls).expect("the request is taken");
-    wait_for_metric(&server, "deltamill_subscriptions", 0.0, second);
-    let error = std::io::copy(&mut changes, &mut std::io::sink()).expect_err("it was cancelled");
-    let source = error.into_inner().expect("a cause").downcast::<postgres::Error>().expect("the server's");
-    assert_eq!(source.code().map(|c| c.code()), Some("57014"), "{source}");
-    drop(changes);
-    assert_eq!(rows(&mut stalled, "SELECT 1"), Ok(vec!["1".into()]));
-    // One that goes.
-    let mut gone = server.client();
-    let changes = gone.copy_out("COPY (SUBSCRIBE (SELECT count(*) FROM t)) TO STDOUT").expect("subscribed");
-    wait_for_metric(&server, "deltamill_subscriptions", 1.0, PATIENCE);
-    drop(changes);
-    drop(gone);
-    wait_for_metric(&server, "deltamill_subscriptions", 0.0, second);
-}
-
-#[test]
 fn renamed_objects_keep_their_dependants() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut server = Server::start(&["--data-dir", folder.path().to_str().expect("UTF-8")]);
@@ -438,7 +411,7 @@ fn renamed_objects_keep_their_dependants() {
     // In a transaction that ends otherwise.
     let mut client = server.client();
     client.batch_execute("BEGIN; ALTER TABLE numbers RENAME TO x; ROLLBACK").expect("rolled back");
-    check(&server);
+    assert_eq!(server.rows("SELECT count(*) FROM numbers"), ["3"]);
 }
 
 #[test]
