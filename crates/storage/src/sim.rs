@@ -361,8 +361,19 @@ impl File for SimFile {
         disk.passes = disk.passes.saturating_sub(1);
         disk.call(Op::Sync)?;
         let inode = disk.inodes.get_mut(&self.inode).expect("inodes are not reused");
-        inode.durable = inode.data.clone();
-        inode.pending.clear();
+        // What was written since, not the whole file: tests append to large ones.
+        for pending in std::mem::take(&mut inode.pending) {
+            match pending {
+                Pending::SetLen(len) => inode.durable.resize(len, 0),
+                Pending::Write(at, bytes) => {
+                    let end = at + bytes.len();
+                    if inode.durable.len() < end {
+                        inode.durable.resize(end, 0);
+                    }
+                    inode.durable[at..end].copy_from_slice(&bytes);
+                }
+            }
+        }
         Ok(())
     }
 }

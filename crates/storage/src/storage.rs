@@ -316,6 +316,12 @@ impl Background {
         }
     }
 
+    /// Its thread has ended before its time: space is no longer given back, all else goes on.
+    fn gone(&mut self) {
+        tracing::error!("the thread that gives space back is gone; the next start brings it back");
+        (self.jobs, self.results, self.busy) = (None, never(), false);
+    }
+
     /// A job has ended. An error means that the log cannot go on.
     fn ended(&mut self, result: Result<Written, StorageError>, log: &mut Log) -> Result<(), StorageError> {
         self.busy = false;
@@ -335,7 +341,7 @@ impl Background {
                 tracing::warn!(%error, "space could not be given back");
                 Ok(())
             }
-            other => other,
+            other => other.inspect_err(|error| tracing::error!(%error, "space could not be given back")),
         }
     }
 }
@@ -372,10 +378,11 @@ fn write(
                 Err(_) => break,
             },
             recv(background.results) -> result => {
-                let result = result.unwrap_or(Err(StorageError::Closed));
-                if let Err(error) = background.ended(result, &mut log) {
-                    tracing::error!(%error, "space could not be given back");
-                    failed = failed.or(Some(error));
+                match result {
+                    // After a failure nothing more is written; the next start removes what was not published.
+                    Ok(_) if failed.is_some() => background.busy = false,
+                    Ok(result) => failed = background.ended(result, &mut log).err(),
+                    Err(_) => background.gone(),
                 }
                 continue;
             },
