@@ -1,4 +1,4 @@
-//! What a user feels of the engine beside throughput: `cargo bench --bench engine [kafka_ingest|freshness|peek|restart]`.
+//! What a user feels of the engine beside throughput: `cargo bench --bench engine [kafka_ingest|freshness|peek|restart|churn]`.
 //! Each prints ratios or times of one run. `DELTAMILL_EVENTS` sets how many events are read (default 300,000).
 
 use std::time::{Duration, Instant};
@@ -240,10 +240,82 @@ fn restart() {
     );
 }
 
+/// A stored view of 100,000 rows that change all the time: what background work costs, and what it keeps the disk to.
+fn churn() {
+    use storage::{BlockKind, FrameGroup, Location, Options, RealFs, ShardId, ShardUpdate, Storage};
+    const ROWS: u64 = 100_000;
+    const A_TICK: u64 = 1_000;
+    let dir = tempfile::tempdir().expect("a folder");
+    let location = Location::Directory(dir.path().to_owned());
+    let (storage, _) =
+        Storage::open(location, std::sync::Arc::new(RealFs), Options::default()).expect("a new directory");
+    let shard = ShardId(1);
+    // Hashes keep lz4 from making the rows smaller than those of a real view.
+    let text = |version: u64| {
+        let hash = |n: u64| (version * 7 + n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+        (0..8).map(|n| format!("{:016x}", hash(n).wrapping_mul(0xbf58_476d_1ce4_e5b9))).collect::<String>()
+    };
+    let mut version_of = vec![0u64; ROWS as usize];
+    let used = || {
+        let files = std::fs::read_dir(dir.path()).expect("there").filter_map(|e| e.ok()?.metadata().ok());
+        files.filter(|m| m.is_file()).map(|m| m.len()).sum::<u64>()
+    };
+    let (mut most, mut appends, mut version) = (0, vec![], 0);
+    let start = Instant::now();
+    let ticks = ROWS / A_TICK + events() * 4 / A_TICK;
+    for time in 1..=ticks {
+        let mut block = repr::RowBlock::default();
+        for _ in 0..A_TICK {
+            let key =
+                if version < ROWS { version } else { version.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 }
+                    % ROWS;
+            let old = std::mem::replace(&mut version_of[key as usize], version + 1);
+            if old > 0 {
+                block.push_datums([Datum::Int64(key as i64), Datum::Text(&text(old))], -1);
+            }
+            block.push_datums([Datum::Int64(key as i64), Datum::Text(&text(version + 1))], 1);
+            version += 1;
+        }
+        let update = ShardUpdate { shard, kind: BlockKind::Rows, block: std::sync::Arc::new(block) };
+        let sinces = vec![(shard, time.saturating_sub(50))];
+        let append = Instant::now();
+        storage
+            .append_wait(FrameGroup { time, updates: vec![update], sinces, ..FrameGroup::default() })
+            .expect("appended");
+        appends.push(append.elapsed());
+        if time.is_multiple_of(20) && time > ROWS / A_TICK {
+            most = most.max(used());
+        }
+    }
+    let took = start.elapsed();
+    storage.settle();
+    let (done, stats) = (storage.compaction(), storage.shard_stats(shard).expect("has rows"));
+    let live = stats.stored_bytes as f64 * stats.rows as f64 / stats.updates.max(1) as f64;
+    appends.sort();
+    println!(
+        "churn: {:.0} changes/s; append p50 {:.1} ms, p99 {:.1} ms; background work {} times, {:.1} % of a core, wrote {:.1} MB; \
+         at most {:.0} MB on disk, {:.1} times what is live, {:.0} MB at rest",
+        version as f64 / took.as_secs_f64(),
+        appends[appends.len() / 2].as_secs_f64() * 1e3,
+        appends[appends.len() * 99 / 100].as_secs_f64() * 1e3,
+        done.jobs,
+        done.cpu.as_secs_f64() / took.as_secs_f64() * 100.0,
+        done.bytes_written as f64 / 1e6,
+        most as f64 / 1e6,
+        most as f64 / live,
+        used() as f64 / 1e6
+    );
+}
+
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let all: [(&str, fn()); 4] =
-        [("kafka_ingest", kafka_ingest), ("freshness", freshness), ("peek", peek), ("restart", restart)];
+    let all: [(&str, fn()); 5] = [
+        ("kafka_ingest", kafka_ingest),
+        ("freshness", freshness),
+        ("peek", peek),
+        ("restart", restart),
+        ("churn", churn),
+    ];
     for (name, run) in all {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
             run();
