@@ -18,6 +18,7 @@
 //! | `retention` | what a source is told not to keep |
 //! | `segment` | Segment's Tracking API: answers, limits, its own libraries and others' |
 //! | `sessions` | transactions, time and notices as one session sees them |
+//! | `sink` | sinks into a mock of Segment's API that fails in every way |
 //! | `slt` | sqllogictest files by topic, at once and as views made before the data |
 //! | `w1` | the six views of the speed workload against a plain computation |
 //! | `webhook` | what is posted: bodies, headers, checks, limits, kill −9 |
@@ -39,6 +40,7 @@ mod queries;
 mod retention;
 mod segment;
 mod sessions;
+mod sink;
 mod slt;
 mod w1;
 mod webhook;

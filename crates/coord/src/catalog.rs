@@ -252,7 +252,7 @@ impl CatalogState {
         let named = connection.and_then(|id| self.items.get(&id)).and_then(|i| i.connection.as_ref());
         match (named, inline) {
             (Some(ConnectionPlan::Kafka(plan)), _) | (None, Some(plan)) => self.kafka_connection(plan),
-            (None, None) => Err(SqlError::internal("a Kafka source has no connection")),
+            _ => Err(SqlError::internal("a Kafka source has no connection to Kafka")),
         }
     }
 }

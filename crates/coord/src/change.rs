@@ -11,7 +11,7 @@ use sql::{CatalogItem, ItemKind, ObjectName};
 
 use crate::catalog::{CatalogState, Record, SourceItem};
 use crate::command::Ddl;
-use crate::introspection;
+use crate::{introspection, sinks};
 
 /// What a change has done, for those who run and store objects.
 #[derive(Default)]
@@ -36,15 +36,8 @@ impl CatalogState {
         let mut changed = Changed::default();
         match change {
             Ddl::Create { plan, start_offsets, applied } => {
-                match plan.item {
-                    CreateItem::Sink => {
-                        return Err(SqlError::unsupported(
-                            "CREATE SINK",
-                            "Sinks come with the next release.",
-                        ));
-                    }
-                    CreateItem::Type => return Err(SqlError::unsupported("CREATE TYPE", "")),
-                    _ => {}
+                if let CreateItem::Type = plan.item {
+                    return Err(SqlError::unsupported("CREATE TYPE", ""));
                 }
                 if plan.temporary {
                     plan.replace.into_iter().for_each(|old| drop(self.drop_all(&[old])));
@@ -65,7 +58,8 @@ impl CatalogState {
                     changed.dropped = self.drop_all(&ids);
                 }
                 let id = self.allocate();
-                let raw = matches!(plan.item, CreateItem::Source(_)).then(|| self.allocate());
+                let raw =
+                    matches!(plan.item, CreateItem::Source(_) | CreateItem::Sink(_)).then(|| self.allocate());
                 let name = plan.name.clone();
                 let record = Record {
                     id,
@@ -180,7 +174,11 @@ impl CatalogState {
                 }
                 errors = Some((id, of_view));
             }
-            CreateItem::Sink | CreateItem::Type => {}
+            CreateItem::Sink(_) => {
+                let raw = record.raw.ok_or_else(|| SqlError::internal("a sink has no errors shard"))?;
+                progress = Some(sinks::errors_item(record.id, plan.name.clone(), GlobalId::User(raw)));
+            }
+            CreateItem::Type => {}
         }
         self.insert(item, Some(record.clone()));
         if let Some((of, (definition, desc))) = errors {

@@ -18,6 +18,15 @@ pub enum Command {
         /// What.
         event: source::Event,
     },
+    /// A sink says something.
+    Sink {
+        /// The sink.
+        id: GlobalId,
+        /// Which of its runs.
+        epoch: u64,
+        /// What.
+        said: sink::segment::Said,
+    },
     /// A worker says something.
     Dataflow(dataflow::Response),
     /// Storage's answer about the oldest group that it had not answered.

@@ -206,6 +206,8 @@ impl Coordinator {
                     subscriptions: BTreeMap::new(),
                     readers: BTreeMap::new(),
                     statuses: BTreeMap::new(),
+                    sinks: BTreeMap::new(),
+                    sink_statuses: BTreeMap::new(),
                     holds: BTreeMap::new(),
                     next_transient: 1,
                     next_epoch: 1,
@@ -353,7 +355,7 @@ pub(crate) struct State {
     /// What is on its way there.
     journal: Journal,
     pub(crate) dataflows: Arc<Dataflows>,
-    commands: Sender<Command>,
+    pub(crate) commands: Sender<Command>,
     pub(crate) shared: Arc<Shared>,
     credits: Arc<Credits>,
     oracle: Oracle,
@@ -397,6 +399,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: BTreeMap<GlobalId, Subscription>,
     pub(crate) readers: BTreeMap<GlobalId, (u64, source::ReaderHandle)>,
     pub(crate) statuses: BTreeMap<GlobalId, SourceStatus>,
+    pub(crate) sinks: crate::sinks::Sinks,
+    pub(crate) sink_statuses: BTreeMap<GlobalId, crate::sinks::SinkStatus>,
     holds: BTreeMap<Timestamp, usize>,
     next_transient: u64,
     next_epoch: u64,
@@ -440,6 +444,7 @@ impl State {
             }
             self.flush_views(false);
             self.start_waiting();
+            self.wake_sinks();
             self.release_subscriptions();
             self.release_credits();
             self.expire();
@@ -599,6 +604,7 @@ impl State {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Source { id, epoch, event } => self.source_event(id, epoch, event),
+            Command::Sink { id, epoch, said } => self.sink_said(id, epoch, said),
             Command::Dataflow(response) => self.response(response),
             Command::Appended(result) => self.appended(result),
             Command::Read(read) => self.read(*read),
@@ -887,6 +893,7 @@ impl State {
             _ => w.time,
         });
         let needed = stored.chain(installing).chain(waiting).min().unwrap_or(u64::MAX);
+        let needed = needed.min(self.unsent().unwrap_or(u64::MAX));
         let since = self.last_tick.saturating_sub(1_000).min(readable).min(held).min(needed);
         if since > self.stored_since {
             self.stored_since = since;
@@ -921,6 +928,32 @@ impl State {
             None if self.raws.contains(&id) => self.durable() + 1,
             None => self.arrangements(id).map(|o| o.frontier).min().unwrap_or(self.durable() + 1),
         }
+    }
+
+    /// Up to which time the stored rows of a view or table are complete.
+    pub(crate) fn stored_upto(&self, id: GlobalId) -> Timestamp {
+        match self.objects.get(&id) {
+            Some(Object { kind: ObjectKind::View { .. }, stored_upper, .. }) => {
+                stored_upper.saturating_sub(1).min(self.durable())
+            }
+            _ => self.durable(),
+        }
+    }
+
+    /// A number for a run of a reader or sink.
+    pub(crate) fn epoch(&mut self) -> u64 {
+        self.next_epoch += 1;
+        self.next_epoch - 1
+    }
+
+    /// The wall clock, ms.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether nothing outside is talked to.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.config.offline
     }
 
     /// Whether stored rows of all these are there at this time.
@@ -998,6 +1031,7 @@ impl State {
             statuses: &self.statuses,
             frontiers: &frontiers,
             push: &self.shared.push,
+            sinks: &self.sink_statuses,
         };
         read::fill_built_in(relation, &state);
     }
@@ -1140,8 +1174,7 @@ impl State {
 
     /// Starts the reader of a source after what is stored of it.
     pub(crate) fn start_reader(&mut self, id: GlobalId, stored: BTreeMap<i32, i64>) {
-        let epoch = self.next_epoch;
-        self.next_epoch += 1;
+        let epoch = self.epoch();
         let config = self.source_config(id);
         let status = self.statuses.entry(id).or_default();
         // Of a source that is read anew what is durable is known.
@@ -1192,6 +1225,7 @@ impl State {
     fn shutdown(&mut self, queue: &Receiver<Command>) {
         self.credits.close();
         self.readers.clear();
+        self.sinks.clear();
         self.shared.push.close_all();
         if !self.pending.is_empty() && self.journal.full().is_none() {
             self.tick();

@@ -32,7 +32,7 @@ impl Session {
             CreateItem::View { .. } => "VIEW",
             CreateItem::MaterializedView { .. } => "MATERIALIZED VIEW",
             CreateItem::Index { .. } => "INDEX",
-            CreateItem::Sink => "SINK",
+            CreateItem::Sink(_) => "SINK",
             CreateItem::Type => "TYPE",
         };
         let tag = format!("CREATE {kind}");
@@ -130,8 +130,15 @@ impl Session {
     pub(crate) async fn validate_connection_object(&self, id: GlobalId) -> Result<(), SqlError> {
         let catalog = self.catalog();
         let connection = catalog.items.get(&id).and_then(|i| i.connection.as_ref());
-        let Some(ConnectionPlan::Kafka(plan)) = connection else {
-            return Err(SqlError::new(code::WRONG_OBJECT_TYPE, "only connections can be validated"));
+        let plan = match connection {
+            Some(ConnectionPlan::Kafka(plan)) => plan,
+            Some(ConnectionPlan::Segment(_)) => {
+                return Err(SqlError::unsupported(
+                    "VALIDATE CONNECTION to Segment",
+                    "Segment answers 200 to any key: a sink's status says what its calls meet.",
+                ));
+            }
+            None => return Err(SqlError::new(code::WRONG_OBJECT_TYPE, "only connections can be validated")),
         };
         let connection = catalog.kafka_connection(plan)?;
         outside(move || source::validate_connection(&connection, OUTSIDE_TIMEOUT)).await

@@ -26,7 +26,13 @@ impl State {
         changes.into_iter().try_for_each(|change| self.ddl(change))
     }
 
-    fn ddl(&mut self, ddl: Ddl) -> Result<(), SqlError> {
+    fn ddl(&mut self, mut ddl: Ddl) -> Result<(), SqlError> {
+        // A sink sends what comes from now on.
+        if let Ddl::Create { plan, start_offsets, .. } = &mut ddl
+            && matches!(plan.item, CreateItem::Sink(_))
+        {
+            *start_offsets = [(0, self.last_tick as i64)].into();
+        }
         let Changed { dropped, mut records } = self.catalog.change(&ddl)?;
         dropped.into_iter().for_each(|dropped| self.stop(dropped));
         match ddl {
@@ -52,6 +58,7 @@ impl State {
                     let reached = self.reached(source);
                     self.start_reader(source, reached);
                 }
+                self.restart_sinks();
             }
             Ddl::Comment { .. } | Ddl::Rename { .. } => {
                 records.iter().for_each(|record| self.persist(record))
@@ -122,8 +129,16 @@ impl State {
                 self.objects.insert(id, object);
                 self.install(id, &name, relation, as_of, None, Output::Index { on, key });
             }
-            CreateItem::Connection { .. } | CreateItem::View { .. } | CreateItem::Sink | CreateItem::Type => {
+            CreateItem::Sink(sink) => {
+                let raw = record.raw.ok_or_else(|| SqlError::internal("a sink has no errors shard"))?;
+                let first = record.start_offsets.get(&0).map_or(0, |t| *t as u64);
+                let delivered = recovered.and(self.storage.progress(record.id).get(&0).map(|t| *t as u64));
+                self.add_sink(record.id, raw, *sink, first, delivered)?;
+                if recovered.is_none() {
+                    self.start_sink(id);
+                }
             }
+            CreateItem::Connection { .. } | CreateItem::View { .. } | CreateItem::Type => {}
         }
         Ok(record)
     }
@@ -174,7 +189,7 @@ impl State {
         source.is_some_and(|source| self.catalog.sources[&source].retention.is_none())
     }
 
-    fn add_collection(
+    pub(crate) fn add_collection(
         &mut self,
         id: GlobalId,
         typ: Vec<ColumnType>,
@@ -210,7 +225,8 @@ impl State {
                 self.objects.remove(&id);
                 self.drop_dataflow(id);
             }
-            ItemKind::View | ItemKind::Connection | ItemKind::Sink | ItemKind::Type => {}
+            ItemKind::Sink => self.drop_sink(id, number),
+            ItemKind::View | ItemKind::Connection | ItemKind::Type => {}
         }
     }
 
@@ -220,7 +236,7 @@ impl State {
         self.drop_collection(id);
     }
 
-    fn drop_collection(&mut self, id: GlobalId) {
+    pub(crate) fn drop_collection(&mut self, id: GlobalId) {
         self.raws.remove(&id);
         self.keeper.remove(id);
         self.dataflows.send(dataflow::Command::DropCollection(id));
@@ -295,6 +311,7 @@ impl State {
             from.extend(recovered.progress.get(&number).into_iter().flatten().map(|(p, o)| (*p, *o)));
             self.start_reader(id, from);
         }
+        self.restart_sinks();
         self.publish_catalog();
         Ok(())
     }

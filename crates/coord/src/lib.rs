@@ -31,6 +31,7 @@ mod rename;
 mod retention;
 pub mod rows;
 pub mod session;
+pub mod sinks;
 mod subscribe;
 pub mod subscriptions;
 mod transaction;

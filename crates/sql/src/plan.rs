@@ -319,7 +319,7 @@ impl CreatePlan {
             CreateItem::View { .. } => ItemKind::View,
             CreateItem::MaterializedView { .. } => ItemKind::MaterializedView,
             CreateItem::Index { .. } => ItemKind::Index,
-            CreateItem::Sink => ItemKind::Sink,
+            CreateItem::Sink(_) => ItemKind::Sink,
             CreateItem::Type => ItemKind::Type,
         }
     }
@@ -371,8 +371,8 @@ pub enum CreateItem {
         /// The object's rows: a `Get` of a stored object, or the view's definition, optimized.
         relation: RelationExpr,
     },
-    /// A sink. (The sink issue fills it.)
-    Sink,
+    /// A sink.
+    Sink(Box<SinkPlan>),
     /// A type. (The SQL issue fills it.)
     Type,
 }
@@ -420,6 +420,53 @@ pub enum StringOrSecret {
 pub enum ConnectionPlan {
     /// To a Kafka cluster.
     Kafka(KafkaConnectionPlan),
+    /// To Segment's Tracking API.
+    Segment(SegmentConnectionPlan),
+}
+
+/// `CREATE CONNECTION … TO SEGMENT`.
+#[derive(Clone, Debug)]
+pub struct SegmentConnectionPlan {
+    /// The API; none: Segment's own.
+    pub url: Option<String>,
+    /// The secret that holds the write key.
+    pub write_key: GlobalId,
+}
+
+/// A sink into Segment: how changes of a stored object become calls, and how they are sent.
+#[derive(Clone, Debug)]
+pub struct SinkPlan {
+    /// Whose changes.
+    pub from: GlobalId,
+    /// The connection.
+    pub connection: GlobalId,
+    /// Which calls.
+    pub call: SinkCall,
+    /// The key's columns.
+    pub key: Vec<usize>,
+    /// Whether the rows that are there come first.
+    pub snapshot: bool,
+    /// How long a call may wait for others.
+    pub flush_interval: Duration,
+    /// A batch has at most so many bytes,
+    pub batch_bytes: usize,
+    /// and so many calls.
+    pub batch_events: usize,
+    /// So many requests are sent in a second at most.
+    pub rate: f64,
+    /// For so long a batch is tried again.
+    pub retry_for: Duration,
+}
+
+/// Which call a row becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkCall {
+    /// The same for all.
+    Always(&'static str),
+    /// What a column says.
+    Column(usize),
+    /// A row that comes enters the audience of this name, one that goes leaves it.
+    Audience(String),
 }
 
 /// `CREATE CONNECTION … TO KAFKA`, or the same things said in the old `WITH (…)`.

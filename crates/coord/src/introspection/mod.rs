@@ -64,6 +64,8 @@ pub struct State<'a> {
     pub frontiers: &'a BTreeMap<GlobalId, (Timestamp, bool)>,
     /// Sources that are pushed to.
     pub push: &'a crate::push::Push,
+    /// Sinks.
+    pub sinks: &'a BTreeMap<GlobalId, crate::sinks::SinkStatus>,
 }
 
 /// A built-in relation.
@@ -368,7 +370,8 @@ impl<'a> State<'a> {
     /// and lists would only be twice as long.
     fn all_items(&self) -> impl Iterator<Item = &'a CatalogItem> {
         let items = &self.catalog.items;
-        let strict = |owner: &GlobalId| items.get(owner).is_some_and(|o| o.definition.is_none());
+        let fails = |o: &CatalogItem| o.kind == ItemKind::MaterializedView && o.definition.is_none();
+        let strict = move |owner: &GlobalId| items.get(owner).is_some_and(fails);
         let hidden = move |i: &CatalogItem| is_errors(i.id) && i.uses.first().is_some_and(strict);
         items.values().filter(move |i| !hidden(i))
     }

@@ -102,11 +102,20 @@ pub(super) fn relations() -> Vec<Builtin> {
              privileges text[] = {}, create_sql text?, redacted_create_sql text?",
             mz_sources,
         ),
-        none(
+        mz(
             "mz_sinks",
-            "id text, oid oid, schema_id text, name text, type text, connection_id text?, size text?, \
-             envelope_type text?, format text?, key_format text?, value_format text?, cluster_id text, owner_id text, \
-             privileges text[], create_sql text, redacted_create_sql text",
+            "id text, oid oid, schema_id text, name text, type text = segment, connection_id text?, \
+             size text = null, envelope_type text?, format text = json, key_format text = null, \
+             value_format text = json, cluster_id text?, owner_id text = u1, privileges text[] = {}, \
+             create_sql text?, redacted_create_sql text?",
+            |s| {
+                let row = |i: &CatalogItem| {
+                    let connection = i.uses.get(1).map(|c| c.to_string());
+                    let upsert = i.create_sql.to_uppercase().contains("ENVELOPE UPSERT").then_some("upsert");
+                    with_sql(i, &[opt_text(connection.as_deref()), opt_text(upsert), opt_text(cluster_of(i))])
+                };
+                of_kind(s, ItemKind::Sink).map(row).collect()
+            },
         ),
         mz(
             "mz_indexes",
@@ -139,7 +148,13 @@ pub(super) fn relations() -> Vec<Builtin> {
             "mz_connections",
             "id text, oid oid, schema_id text, name text, type text, owner_id text = u1, privileges text[] = {}, \
              create_sql text?, redacted_create_sql text?",
-            |s| of_kind(s, ItemKind::Connection).map(|i| with_sql(i, &[Datum::Text("kafka")])).collect(),
+            |s| {
+                let kind = |i: &CatalogItem| match i.connection {
+                    Some(ConnectionPlan::Segment(_)) => "segment",
+                    _ => "kafka",
+                };
+                of_kind(s, ItemKind::Connection).map(|i| with_sql(i, &[Datum::Text(kind(i))])).collect()
+            },
         ),
         mz(
             "mz_secrets",

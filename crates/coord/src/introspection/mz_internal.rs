@@ -40,18 +40,44 @@ pub(super) fn relations() -> Vec<Builtin> {
              snapshot_records_staged uint8 = null, snapshot_committed bool, offset_known uint8?, offset_committed uint8?",
             source_statistics,
         ),
-        none(
+        mz(
             "mz_sink_statuses",
-            "id text, name text, type text, last_status_change_at timestamptz?, status text, error text?, details jsonb?",
+            "id text, name text, type text = segment, last_status_change_at timestamptz?, status text, error text?, \
+             details jsonb?",
+            |s| {
+                let row = |(id, status): (&GlobalId, &crate::sinks::SinkStatus)| {
+                    let name = &s.catalog.items.get(id)?.name.item;
+                    let id = id.to_string();
+                    let arena = Arena::new();
+                    let error = status.error.as_deref();
+                    Some(Row::pack([
+                        Datum::Text(&id),
+                        Datum::Text(name),
+                        millis(status.since),
+                        Datum::Text(if error.is_some() { "stalled" } else { "running" }),
+                        opt_text(error),
+                        error.map_or(Datum::Null, |e| details(e, &arena)),
+                    ]))
+                };
+                s.sinks.iter().filter_map(row).collect()
+            },
         ),
         none(
             "mz_sink_status_history",
             "occurred_at timestamptz, sink_id text, status text, error text?, details jsonb?, replica_id text?",
         ),
-        none(
+        mz(
             "mz_sink_statistics",
-            "id text, replica_id text, messages_staged uint8, messages_committed uint8, bytes_staged uint8, \
+            "id text, replica_id text = u1, messages_staged uint8, messages_committed uint8, bytes_staged uint8, \
              bytes_committed uint8",
+            |s| {
+                let row = |(id, status): (&GlobalId, &crate::sinks::SinkStatus)| {
+                    let id = id.to_string();
+                    let counts = [status.messages, status.messages, status.bytes, status.bytes];
+                    Row::pack([Datum::Text(&id)].into_iter().chain(counts.map(Datum::UInt64)))
+                };
+                s.sinks.iter().map(row).collect()
+            },
         ),
         mz("mz_object_dependencies", "object_id text, referenced_object_id text", |s| {
             pairs(s.dependencies().into_iter().map(|(a, b)| (a.id, b.id)))

@@ -142,6 +142,7 @@ fn with_state<T>(f: impl FnOnce(&State<'_>) -> T) -> T {
         statuses: &statuses,
         frontiers: &frontiers,
         push: &push,
+        sinks: &BTreeMap::new(),
     })
 }
 

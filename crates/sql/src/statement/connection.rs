@@ -1,4 +1,4 @@
-//! `CREATE CONNECTION … TO KAFKA (…)` and `VALIDATE CONNECTION …`.
+//! `CREATE CONNECTION … TO KAFKA (…)`, `… TO SEGMENT (…)` and `VALIDATE CONNECTION …`.
 //!
 //! The options are Materialize's; the same connection can be written as librdkafka's settings in the old source form
 //! (see [`KafkaConnectionPlan`] and `source.rs`).
@@ -12,7 +12,8 @@ use crate::ast::{OptionValue, WithOption};
 use crate::catalog::ItemKind;
 use crate::parse::Heads;
 use crate::plan::{
-    ConnectionPlan, CreateItem, CreatePlan, KafkaConnectionPlan, Plan, StringOrSecret, unsupported,
+    ConnectionPlan, CreateItem, CreatePlan, KafkaConnectionPlan, Plan, SegmentConnectionPlan, StringOrSecret,
+    unsupported,
 };
 use crate::planner::Planner;
 
@@ -57,8 +58,9 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             Ok(Plan::ValidateConnection(names::existing(planner, &name, ItemKind::Connection)?.id))
         }
         Statement::Create { name, if_not_exists, to, options, with, tail } => {
-            if to != "KAFKA" {
-                return Err(unsupported(&format!("a connection to {to}"), "Connections go TO KAFKA."));
+            if to != "KAFKA" && to != "SEGMENT" {
+                let instead = "Connections go TO KAFKA or TO SEGMENT.";
+                return Err(unsupported(&format!("a connection to {to}"), instead));
             }
             let name = names::new_name(planner, &name)?;
             let mut validate = true;
@@ -69,7 +71,10 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
                 }
             }
             let mut uses = vec![];
-            let connection = ConnectionPlan::Kafka(kafka_options(planner, &options, &mut uses)?);
+            let connection = match to.as_str() {
+                "SEGMENT" => ConnectionPlan::Segment(segment_options(planner, &options, &mut uses)?),
+                _ => ConnectionPlan::Kafka(kafka_options(planner, &options, &mut uses)?),
+            };
             let create_sql =
                 format!("CREATE CONNECTION {} {}", names::quoted(&name), planner.canonical_tail(&tail));
             Ok(Plan::Create(Box::new(CreatePlan {
@@ -83,6 +88,36 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
                 item: CreateItem::Connection { connection, validate },
             })))
         }
+    }
+}
+
+/// The options of `TO SEGMENT (…)`.
+fn segment_options(
+    planner: &Planner<'_>,
+    options: &[WithOption],
+    uses: &mut Vec<GlobalId>,
+) -> Result<SegmentConnectionPlan, SqlError> {
+    let (mut url, mut write_key) = (None, None);
+    for option in options {
+        match option.name.as_str() {
+            "WRITE KEY" => write_key = Some(secret(planner, option, uses)?),
+            "URL" => {
+                let text = text(option)?;
+                if !(text.starts_with("https://") || text.starts_with("http://")) {
+                    return Err(SqlError::new(
+                        code::INVALID_PARAMETER_VALUE,
+                        format!("invalid URL: \"{text}\" does not begin with https://"),
+                    ));
+                }
+                url = Some(text);
+            }
+            _ => return Err(unknown_option(option)),
+        }
+    }
+    match write_key {
+        Some(StringOrSecret::Secret(write_key)) => Ok(SegmentConnectionPlan { url, write_key }),
+        _ => Err(SqlError::new(code::INVALID_PARAMETER_VALUE, "must specify WRITE KEY")
+            .with_hint("Create a secret and write WRITE KEY = SECRET name.")),
     }
 }
 

@@ -1,19 +1,225 @@
-//! `CREATE SINK …`.
+//! `CREATE SINK … FROM v INTO SEGMENT CONNECTION c (…)`: changes of a stored object as calls to Segment.
+//!
+//! ```text
+//!   CREATE SINK [IF NOT EXISTS] s FROM v INTO SEGMENT CONNECTION c
+//!     (CALL TRACK | IDENTIFY | GROUP | PAGE | SCREEN | ALIAS | AUDIENCE | FROM COLUMN column
+//!      [, AUDIENCE KEY 'a'] [, FLUSH INTERVAL '100 ms'] [, MAX BATCH BYTES n] [, MAX BATCH EVENTS n]
+//!      [, RATE LIMIT n] [, RETRY MAX '12 h'])
+//!     [KEY (column, …) [NOT ENFORCED]] [ENVELOPE UPSERT] [WITH (SNAPSHOT = false)]
+//! ```
+
+use std::time::Duration;
 
 use repr::SqlError;
+use repr::error::code;
+use sqlparser::ast::{Ident, ObjectName};
 
-use crate::parse::Heads;
-use crate::plan::Plan;
+use super::connection::{boolean, text, unknown_option};
+use super::source::{interval, no_effect};
+use super::{names, names::kind_name};
+use crate::ast::WithOption;
+use crate::catalog::ItemKind;
+use crate::parse::{Heads, fold};
+use crate::plan::{ConnectionPlan, CreateItem, CreatePlan, Plan, SinkCall, SinkPlan, unsupported};
 use crate::planner::Planner;
 
 /// A statement of the family.
 #[derive(Debug)]
-pub(crate) enum Statement {}
-
-pub(crate) fn parse(_p: &mut Heads<'_>) -> Result<Statement, SqlError> {
-    Err(crate::plan::unsupported("CREATE SINK", "Follow the view with SUBSCRIBE for now."))
+pub(crate) enum Statement {
+    Create(Box<CreateSink>),
 }
 
-pub(crate) fn plan(_planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {
-    match statement {}
+/// A sink as written.
+#[derive(Debug)]
+pub(crate) struct CreateSink {
+    name: ObjectName,
+    if_not_exists: bool,
+    cluster: Option<Ident>,
+    from: ObjectName,
+    connection: ObjectName,
+    options: Vec<WithOption>,
+    key: Vec<Ident>,
+    envelope: Option<String>,
+    with: Vec<WithOption>,
+    /// The text behind the name of what it reads.
+    tail: String,
+}
+
+/// Behind `CREATE SINK`.
+pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
+    let if_not_exists = p.if_not_exists();
+    let name = p.object_name()?;
+    let cluster = if p.word("in cluster") { Some(p.ident()?) } else { None };
+    p.expect("from")?;
+    let from = p.object_name()?;
+    let start = p.here();
+    p.expect("into")?;
+    if p.is("kafka") {
+        return Err(unsupported("a sink into Kafka", "Sinks go INTO SEGMENT CONNECTION."));
+    }
+    p.expect("segment connection")?;
+    let connection = p.object_name()?;
+    let options = p.options()?;
+    let mut key = vec![];
+    if p.word("key") {
+        key = p.parenthesized(|p| p.ident())?;
+        p.word("not enforced");
+    }
+    let envelope = if p.word("envelope") { Some(p.ident()?.value.to_uppercase()) } else { None };
+    let with = p.with_options()?;
+    let tail = p.since(start).to_string();
+    Ok(Statement::Create(Box::new(CreateSink {
+        name,
+        if_not_exists,
+        cluster,
+        from,
+        connection,
+        options,
+        key,
+        envelope,
+        with,
+        tail,
+    })))
+}
+
+pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {
+    let Statement::Create(s) = statement;
+    let name = names::new_name(planner, &s.name)?;
+    if let Some(cluster) = &s.cluster {
+        no_effect(planner, &format!("IN CLUSTER {}", fold(cluster)));
+    }
+    let from = planner.resolve(&s.from)?;
+    let desc = match (from.kind, &from.desc) {
+        (ItemKind::MaterializedView | ItemKind::Table, Some(desc)) => desc.clone(),
+        _ => {
+            let message =
+                format!("{} is a {}, which stores no rows of its own", from.name.item, kind_name(from.kind));
+            return Err(SqlError::new(code::WRONG_OBJECT_TYPE, message)
+                .with_hint("A sink sends the changes of a materialized view or a table."));
+        }
+    };
+    let connection = names::existing(planner, &s.connection, ItemKind::Connection)?;
+    if !matches!(connection.connection, Some(ConnectionPlan::Segment(_))) {
+        let message = format!("\"{}\" is not a connection to Segment", connection.name.item);
+        return Err(SqlError::new(code::WRONG_OBJECT_TYPE, message));
+    }
+    let column = |name: &str| {
+        desc.columns.iter().position(|c| c.name == name).ok_or_else(|| {
+            SqlError::new(
+                code::UNDEFINED_COLUMN,
+                format!("column \"{name}\" does not exist in {}", from.name.item),
+            )
+        })
+    };
+    let mut plan = SinkPlan {
+        from: from.id,
+        connection: connection.id,
+        call: SinkCall::Always("track"),
+        key: s.key.iter().map(|k| column(&fold(k))).collect::<Result<_, _>>()?,
+        snapshot: true,
+        flush_interval: Duration::from_millis(100),
+        batch_bytes: 475_000,
+        batch_events: 2_500,
+        rate: 1_000.0,
+        retry_for: Duration::from_secs(12 * 3600),
+    };
+    let (mut called, mut audience_key) = (false, None);
+    for option in &s.options {
+        let number = |least: f64, most: f64| {
+            let n: f64 = text(option)?.parse().unwrap_or(f64::NAN);
+            if (least..=most).contains(&n) {
+                return Ok(n);
+            }
+            let message = format!("invalid {}: a number from {least} to {most} is needed", option.name);
+            Err(SqlError::new(code::INVALID_PARAMETER_VALUE, message))
+        };
+        match option.name.as_str() {
+            "AUDIENCE KEY" => audience_key = Some(text(option)?),
+            "FLUSH INTERVAL" => plan.flush_interval = interval(option)?,
+            "MAX BATCH BYTES" => plan.batch_bytes = number(40_000.0, 500_000.0)? as usize,
+            "MAX BATCH EVENTS" => plan.batch_events = number(1.0, 2_500.0)? as usize,
+            "RATE LIMIT" => plan.rate = number(0.01, 100_000.0)?,
+            "RETRY MAX" => plan.retry_for = interval(option)?,
+            call if call == "CALL" || call.starts_with("CALL ") => {
+                let written = text(option).unwrap_or_default();
+                let words =
+                    format!("{} {written}", call.strip_prefix("CALL").unwrap_or_default()).to_lowercase();
+                let words: Vec<&str> = words.split_whitespace().collect();
+                called = true;
+                plan.call = match words[..] {
+                    ["track"] => SinkCall::Always("track"),
+                    ["identify"] => SinkCall::Always("identify"),
+                    ["group"] => SinkCall::Always("group"),
+                    ["page"] => SinkCall::Always("page"),
+                    ["screen"] => SinkCall::Always("screen"),
+                    ["alias"] => SinkCall::Always("alias"),
+                    ["audience"] => SinkCall::Audience(String::new()),
+                    ["from", "column", name] => SinkCall::Column(column(name)?),
+                    _ => {
+                        let message = format!("invalid CALL: {}", words.join(" ").to_uppercase());
+                        return Err(SqlError::new(code::INVALID_PARAMETER_VALUE, message).with_hint(
+                            "Use TRACK, IDENTIFY, GROUP, PAGE, SCREEN, ALIAS, AUDIENCE or FROM COLUMN name.",
+                        ));
+                    }
+                };
+            }
+            _ => return Err(unknown_option(option)),
+        }
+    }
+    if !called {
+        return Err(
+            SqlError::new(code::SYNTAX_ERROR, "a sink into Segment needs CALL").with_hint("Add CALL TRACK.")
+        );
+    }
+    match (&mut plan.call, audience_key) {
+        (SinkCall::Audience(audience), Some(key)) => *audience = key,
+        (SinkCall::Audience(_), None) => {
+            return Err(SqlError::new(code::SYNTAX_ERROR, "CALL AUDIENCE needs AUDIENCE KEY")
+                .with_hint("AUDIENCE KEY 'vip' sets the trait \"vip\" of who enters and leaves."));
+        }
+        (_, Some(_)) => {
+            return Err(SqlError::new(code::SYNTAX_ERROR, "AUDIENCE KEY belongs to CALL AUDIENCE"));
+        }
+        _ => {}
+    }
+    match s.envelope.as_deref() {
+        None => {}
+        Some("UPSERT") if plan.key.is_empty() => {
+            return Err(SqlError::new(
+                code::SYNTAX_ERROR,
+                "ENVELOPE UPSERT requires that KEY (...) be specified",
+            ));
+        }
+        Some("UPSERT") => {}
+        Some(other) => {
+            return Err(unsupported(&format!("ENVELOPE {other}"), "Use ENVELOPE UPSERT, or none."));
+        }
+    }
+    for option in &s.with {
+        match option.name.as_str() {
+            "SNAPSHOT" => plan.snapshot = boolean(option)?,
+            "SIZE" => no_effect(planner, "WITH (SIZE = …)"),
+            _ => return Err(unknown_option(option)),
+        }
+    }
+    let known = ["user_id", "anonymous_id"];
+    if !desc.columns.iter().any(|c| known.contains(&c.name.as_str())) {
+        return Err(SqlError::new(
+            code::INVALID_PARAMETER_VALUE,
+            format!("{} has neither a column user_id nor anonymous_id", from.name.item),
+        )
+        .with_hint("Every call to Segment names a user: rename a column in the view."));
+    }
+    let create_sql =
+        format!("CREATE SINK {} FROM {} {}", names::quoted(&name), names::quoted(&from.name), s.tail);
+    Ok(Plan::Create(Box::new(CreatePlan {
+        name,
+        create_sql,
+        replace: None,
+        if_not_exists: s.if_not_exists,
+        temporary: false,
+        uses: vec![from.id, connection.id],
+        desc: None,
+        item: CreateItem::Sink(Box::new(plan)),
+    })))
 }
