@@ -326,3 +326,25 @@ fn single_headers_become_columns() {
     let expected = ["0|a|\\xff00", "1|it's c|NULL", "2|NULL|NULL"];
     assert_eq!(server.rows("SELECT \"offset\", id, sig FROM s ORDER BY 1"), expected);
 }
+
+#[test]
+fn a_read_right_behind_create_sees_what_was_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (server, brokers) = server();
+    create_topic(&brokers, "t", 3);
+    produce(&brokers, "t", 3, &events(3, 20_000));
+    create_topic(&brokers, "empty", 1);
+    let file = dir.path().join("lines");
+    std::fs::write(&file, "x\n".repeat(10_000)).expect("written");
+    let rows = server.rows(&format!(
+        "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);
+         CREATE SOURCE s FROM KAFKA CONNECTION k (TOPIC 't') FORMAT BYTES;
+         CREATE SOURCE nothing FROM KAFKA CONNECTION k (TOPIC 'empty') FORMAT BYTES;
+         CREATE SOURCE lines FROM FILE '{}' FORMAT TEXT;
+         CREATE VIEW v AS SELECT data FROM s;
+         CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM v;
+         SELECT m.n, (SELECT count(*) FROM lines), (SELECT count(*) FROM nothing) FROM m",
+        file.display()
+    ));
+    assert_eq!(rows, ["20000|10000|0"]);
+}

@@ -29,6 +29,7 @@ use crate::catalog::{CatalogState, LocalKafka};
 use crate::clock::Clock;
 use crate::command::{Answer, Command, Read};
 use crate::credits::Credits;
+use crate::first::FirstReads;
 use crate::introspection::{self, SourceStatus};
 use crate::journal::{Journal, Then};
 use crate::oracle::Oracle;
@@ -216,6 +217,7 @@ impl Coordinator {
                     awaited: BTreeSet::new(),
                     compacted: 0,
                     keeper: Keeper::default(),
+                    first: FirstReads::default(),
                     stored_since: recovered.shards.values().map(|s| s.since).max().unwrap_or(0),
                 };
                 match state.recover(recovered) {
@@ -376,6 +378,7 @@ pub(crate) struct State {
     /// The least time at which stored rows can be read.
     stored_since: Timestamp,
     pub(crate) keeper: Keeper,
+    pub(crate) first: FirstReads,
 
     pub(crate) pending: Pending,
     /// Ticks that storage has not confirmed, with what to do then.
@@ -449,6 +452,9 @@ impl State {
             self.release_credits();
             self.expire();
             self.journal.retry(self.clock.instant());
+            if self.first.is_waiting() {
+                self.take_up();
+            }
         }
     }
 
@@ -463,6 +469,8 @@ impl State {
             self.config.tick.saturating_sub(self.last_tick_at.elapsed()).max(Duration::from_millis(1))
         } else if queued {
             Duration::from_millis(10)
+        } else if self.first.is_waiting() {
+            Duration::from_millis(100)
         } else {
             idle.map_or_else(|| self.until_clock(), |idle| idle.min(self.until_clock()))
         }
@@ -609,6 +617,7 @@ impl State {
             Command::Appended(result) => self.appended(result),
             Command::Read(read) => self.read(*read),
             Command::CancelRead(number) => {
+                self.first.cancel(number);
                 if let Some(answer) = self.answers.remove(&number) {
                     self.dataflows.send(dataflow::Command::CancelPeek(number));
                     if let Some(id) = answer.dataflow {
@@ -616,7 +625,11 @@ impl State {
                     }
                 }
             }
-            Command::WhyWaiting { ids, time, reply } => drop(reply.send(self.why_waiting(&ids, time))),
+            Command::WhyWaiting { ids, time, reply } => {
+                let mut notices = self.why_waiting(&ids, time);
+                notices.extend(self.first_notices(&ids));
+                drop(reply.send(notices));
+            }
             Command::Write { rows, reply } => {
                 if let Some(e) = self.journal.full() {
                     return drop(reply.send(Err(e)));
@@ -703,7 +716,7 @@ impl State {
                 let progress = self.pending.progress.entry(number).or_default();
                 progress.extend(batch.progress.iter().copied());
                 self.pending.bytes += batch.bytes;
-                self.pending.urgent |= batch.durable.is_some();
+                self.pending.urgent |= batch.urgent;
                 self.pending.acknowledge.push(Acknowledge::Progress(
                     id,
                     batch.progress,
@@ -946,6 +959,16 @@ impl State {
         self.next_epoch - 1
     }
 
+    /// The time that only goes on.
+    pub(crate) fn instant(&self) -> Instant {
+        self.clock.instant()
+    }
+
+    /// Whoever reads from now on sees all up to this time.
+    pub(crate) fn acknowledged(&mut self, time: Timestamp) {
+        self.last_acknowledged = self.last_acknowledged.max(time);
+    }
+
     /// The wall clock, ms.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -1036,11 +1059,12 @@ impl State {
         read::fill_built_in(relation, &state);
     }
 
-    fn read(&mut self, read: Read) {
+    pub(crate) fn read(&mut self, read: Read) {
         if read.version != self.catalog.version {
             let _ = read.reply.send(Ok(None));
             return;
         }
+        let Some(read) = self.put_off(read) else { return };
         let Read { number, mut relation, as_of, limit, session, reply, .. } = read;
         self.fill_built_in(&mut relation, &session);
         let ids: Vec<GlobalId> = relation.depends_on().into_iter().collect();

@@ -105,6 +105,15 @@ impl State {
                     self.start_view(id, &name, relation, types, &mut record, recovered);
                 }
                 if recovered.is_none() {
+                    let ends = match self.catalog.sources[&id].from {
+                        SourceFrom::Kafka { .. } => true,
+                        SourceFrom::File { tail, .. } => !tail,
+                        _ => false,
+                    };
+                    if ends && !self.is_offline() {
+                        let now = self.instant();
+                        self.first.begin(id, now);
+                    }
                     self.start_reader(id, record.start_offsets.clone());
                 }
             }

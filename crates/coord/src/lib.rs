@@ -20,6 +20,7 @@ pub mod copy;
 mod create;
 pub mod credits;
 mod ddl;
+mod first;
 pub mod introspection;
 mod journal;
 pub mod oracle;

@@ -654,12 +654,14 @@ impl Session {
         let limit = finishing.limit.filter(|_| unordered).map(|l| (l + finishing.offset) as usize);
         let number = self.handle.next_number();
         let ids = relation.depends_on().into_iter().collect();
+        let mut wait = Wait { handle: self.handle.clone(), notices: self.notices.clone(), ids, time: 0 };
         let (reply, answer) = oneshot::channel();
         let session = self.info();
         let read = Read { number, version, relation, as_of, limit, session, reply };
         self.handle.send(Command::Read(Box::new(read)))?;
         let guard = Guard { handle: self.handle.clone(), what: Running::Read(number) };
-        let Some(answer) = answer.await.map_err(|_| shutting_down())?? else { return Ok(None) };
+        let answer = wait.on(answer).await;
+        let Some(answer) = answer.map_err(|_| shutting_down())?? else { return Ok(None) };
         if let Transaction::Open(open) = &mut self.transaction
             && open.time.is_none()
             && select.as_of.is_none()
@@ -668,8 +670,7 @@ impl Session {
             self.handle.send(Command::Hold(answer.time, true))?;
         }
         answer.notices.into_iter().for_each(|n| self.notices.push(n));
-        let wait =
-            Wait { handle: self.handle.clone(), notices: self.notices.clone(), ids, time: answer.time };
+        wait.time = answer.time;
         let mut rows = answer.rows;
         if unordered {
             return Ok(Some(Rows::stream(desc, rows, finishing, size, wait, guard)));

@@ -67,17 +67,23 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    /// What comes first, with notices while nothing does.
+    /// The first that comes.
     pub async fn first<T>(&self, from: &mut mpsc::Receiver<T>) -> Option<T> {
+        self.on(from.recv()).await
+    }
+
+    /// What work gives, with notices while it does not.
+    pub async fn on<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
         let (mut patience, mut last) = (FIRST, vec![]);
         loop {
-            if let Ok(first) = tokio::time::timeout(patience, from.recv()).await {
-                return first;
+            if let Ok(result) = tokio::time::timeout(patience, &mut work).await {
+                return result;
             }
             let (reply, answer) = oneshot::channel();
             let ask = Command::WhyWaiting { ids: self.ids.clone(), time: self.time, reply };
             if self.handle.send(ask).is_err() {
-                return from.recv().await;
+                return work.await;
             }
             let reasons = answer.await.unwrap_or_default();
             if reasons != last {

@@ -89,6 +89,7 @@ impl Reader for PushReader {
             }
             let (done, stored) = crossbeam_channel::bounded::<()>(1);
             let mut batch = batch.take();
+            batch.urgent = true;
             batch.durable = Some(Durable::new(move || {
                 acknowledge.into_iter().for_each(Durable::call);
                 drop(done);

@@ -30,8 +30,10 @@ pub struct Batch {
     pub progress: Vec<(i32, i64)>,
     /// The memory that the rows take.
     pub bytes: usize,
-    /// Somebody waits until it is durable.
+    /// Called when it is durable.
     pub durable: Option<Durable>,
+    /// Somebody waits for that.
+    pub urgent: bool,
 }
 
 /// What happens once something is durable; dropped if it never will be.

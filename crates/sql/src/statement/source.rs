@@ -286,6 +286,12 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             .with_hint("Add FORMAT BYTES, TEXT, JSON or CSV."));
     };
     let file = matches!(from, SourceFrom::File { .. });
+    if !file && matches!(format, Format::Csv { header: true, .. }) {
+        return Err(unsupported(
+            "CSV WITH HEADER of messages",
+            "Only a file has a first line; name the columns behind the source's name, with WITH n COLUMNS.",
+        ));
+    }
     let select = |on_error| match &s.from {
         From::Webhook(webhook) => Ok(webhook.definition()),
         From::Segment(_) => Ok(webhook::SEGMENT.into()),
@@ -669,6 +675,9 @@ fn old_options(
     Ok((plan, rest))
 }
 
+/// Events a second of a generator that is given neither a rate nor a number of events; `RATE 0` is as fast as it goes.
+const DEFAULT_RATE: u64 = 1_000;
+
 fn generator(kind: &str, options: &[WithOption]) -> Result<SourceFrom, SqlError> {
     let number = |option: &WithOption| {
         let n = integer(&option.name, &text(option)?)?;
@@ -678,11 +687,14 @@ fn generator(kind: &str, options: &[WithOption]) -> Result<SourceFrom, SqlError>
     };
     match kind {
         "SEGMENT" => {
-            let (mut seed, mut rate, mut events) = (0, None, None);
+            let (mut seed, mut rate, mut events, mut unlimited) = (0, None, None, false);
             for option in options {
                 match option.name.as_str() {
                     "SEED" => seed = number(option)?,
-                    "RATE" => rate = Some(number(option)?).filter(|r| *r > 0),
+                    "RATE" => {
+                        rate = Some(number(option)?).filter(|r| *r > 0);
+                        unlimited = rate.is_none();
+                    }
                     "TICK INTERVAL" => {
                         let each = interval(option)?.as_secs_f64().max(1e-6);
                         rate = Some(((1.0 / each).round() as u64).max(1));
@@ -690,6 +702,10 @@ fn generator(kind: &str, options: &[WithOption]) -> Result<SourceFrom, SqlError>
                     "EVENTS" | "UP TO" => events = Some(number(option)?),
                     _ => return Err(unknown_option(option)),
                 }
+            }
+            // Without a bound of its own it must not fill the disk as fast as it can.
+            if rate.is_none() && events.is_none() && !unlimited {
+                rate = Some(DEFAULT_RATE);
             }
             Ok(SourceFrom::GeneratorSegment { seed, rate, events })
         }
