@@ -429,3 +429,21 @@ fn show_takes_conditions() {
     assert!(server.error("SHOW TABLES WHERE nope = 1").starts_with("42703"));
     assert!(server.error("SHOW TABLES WHERE name").starts_with("42804"));
 }
+
+#[test]
+fn a_read_that_runs_away_ends_with_its_time_and_lets_others_go_on() {
+    let server = Server::start(&["--ephemeral", "--workers", "1"]);
+    server.rows("CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+    let (mut client, second) = (server.client(), Duration::from_secs(1));
+    client.batch_execute("SET statement_timeout = '1s'").expect("set");
+    for query in [
+        "SELECT count(*) FROM generate_series(1, 10000) a, generate_series(1, 10000) b WHERE a * b > 0",
+        "SELECT count(*) FROM t, generate_series(1, 30000000)",
+    ] {
+        let start = Instant::now();
+        let error = rows(&mut client, query).expect_err("too long");
+        assert_eq!(error, "57014 canceling statement due to statement timeout", "{query}");
+        assert!(start.elapsed() >= second, "{query}");
+        server.wait_for("SELECT a FROM t", &["1"]);
+    }
+}

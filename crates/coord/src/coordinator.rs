@@ -1137,7 +1137,8 @@ impl State {
         let history = if matches!(output, Output::Once(_)) { as_of } else { as_of.max(self.last_tick) };
         let from = resume_after.map_or(0, |t| t + 1);
         self.installing.insert(id, History { from, upto: history, as_of: resume_after.unwrap_or(as_of) });
-        let desc = DataflowDesc { id, name: name.into(), plan, as_of, until, output, resume_after };
+        let (name, dropped) = (name.into(), Default::default());
+        let desc = DataflowDesc { id, name, plan, as_of, until, output, resume_after, dropped };
         self.dataflows.send(dataflow::Command::Install(Box::new(desc)));
     }
 

@@ -49,6 +49,7 @@ fn main() {
             until: None,
             output: Output::Materialized { arrange: true, reconcile: false },
             resume_after: None,
+            dropped: Default::default(),
         })));
         for input in plan.depends_on() {
             dataflows.send(Command::History { dataflow: *id, input, blocks: vec![], done: true });

@@ -8,7 +8,7 @@ use differential_dataflow::consolidation::consolidate;
 use repr::{Diff, EvalError, GlobalId, Row, RowBlock, Timestamp};
 use timely::communication::WorkerGuards;
 
-use crate::{Command, Dataflows, OnResponse, Response, guard, worker};
+use crate::{Command, Dataflows, Dropped, OnResponse, Response, guard, worker};
 
 /// What a worker is sent.
 pub(crate) enum Message {
@@ -21,6 +21,8 @@ pub(crate) struct Workers {
     senders: Vec<(Sender<Message>, std::thread::Thread)>,
     /// Behind a lock only so that commands can be sent from several threads.
     guards: Mutex<Option<WorkerGuards<()>>>,
+    /// What is installed, to reach operators that are in the middle of their work.
+    installed: Mutex<BTreeMap<GlobalId, Dropped>>,
 }
 
 /// How much of a spine's merging an idle worker does at a time, in rows: it settles to few batches without slowing loads.
@@ -45,11 +47,17 @@ impl Dataflows {
         .expect("worker threads start");
         let threads = guards.guards().iter().map(|g| g.thread().clone());
         let senders = senders.into_iter().zip(threads).collect();
-        Dataflows(Workers { senders, guards: Mutex::new(Some(guards)) })
+        Dataflows(Workers { senders, guards: Mutex::new(Some(guards)), installed: Mutex::default() })
     }
 
     /// Passes a command to all workers and wakes them. Never blocks.
     pub fn send(&self, command: Command) {
+        let installed = || self.0.installed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &command {
+            Command::Install(desc) => drop(installed().insert(desc.id, desc.dropped.clone())),
+            Command::Drop(id) => installed().remove(id).iter().for_each(Dropped::set),
+            _ => {}
+        }
         let command = Arc::new(command);
         self.0.send(|| Message::Command(command.clone()))
     }

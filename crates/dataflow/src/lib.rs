@@ -28,6 +28,7 @@ mod render;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use plan::mfp::Mfp;
 use plan::{RelationExpr, ScalarExpr};
@@ -118,6 +119,25 @@ pub struct DataflowDesc {
     pub output: Output,
     /// Of stateless resumed views: emit nothing at or before this time; the input's history begins after it.
     pub resume_after: Option<Timestamp>,
+    /// Set when it is dropped.
+    pub dropped: Dropped,
+}
+
+/// Tells operators in the middle of a long piece of work that nobody wants it any more: they then make nothing more. The
+/// worker takes the command that drops the dataflow only behind that work.
+#[derive(Clone, Debug, Default)]
+pub struct Dropped(Arc<AtomicBool>);
+
+impl Dropped {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to stop.
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What becomes of a dataflow's output.

@@ -187,6 +187,7 @@ fn live_ticks_during_hydration_are_not_lost() {
         until: None,
         output: VIEW,
         resume_after: None,
+        dropped: Default::default(),
     })));
     let history = h.stored[&id(1)].clone();
     let time = h.tick(&[(id(1), rows(&[&[1, 2], &[2, 5]]))]);
@@ -376,6 +377,7 @@ fn dropped_objects_are_gone_and_can_come_again() {
             until: None,
             output: VIEW,
             resume_after: None,
+            dropped: Default::default(),
         })));
         h.send(Command::Drop(id(6)));
         h.until(|h| h.dropped.contains(&id(6)));

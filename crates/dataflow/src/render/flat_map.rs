@@ -6,6 +6,7 @@ use repr::{Arena, Datum, Diff, EvalError, Row, Timestamp};
 
 use super::pass::Consumer;
 use super::{Context, Flow};
+use crate::Dropped;
 
 /// Renders a table function that appends `added` columns.
 pub fn flat_map<'s>(
@@ -17,7 +18,8 @@ pub fn flat_map<'s>(
 ) -> Flow<'s> {
     let (width, monotonic) = (flow.arity(), flow.monotonic);
     flow.map(args.iter().cloned());
-    let rows = flow.feed(context, "FlatMap", Expand { func, width, rows: vec![] });
+    let dropped = context.dropped.clone();
+    let rows = flow.feed(context, "FlatMap", Expand { func, width, rows: vec![], dropped });
     Flow::new(rows, width + added, monotonic)
 }
 
@@ -26,6 +28,7 @@ struct Expand {
     /// How many columns come before the arguments.
     width: usize,
     rows: Vec<(Row, Timestamp, Diff)>,
+    dropped: Dropped,
 }
 
 impl Consumer for Expand {
@@ -45,8 +48,11 @@ impl Consumer for Expand {
         }
         let start = self.rows.len();
         let base = Row::pack(project[..self.width].iter().map(|c| columns[*c]));
-        let rows = &mut self.rows;
+        let (rows, dropped) = (&mut self.rows, &self.dropped);
         let result = (self.func.0.eval)(&args, arena, &mut |more: &[Datum<'a>]| {
+            if dropped.is_set() {
+                return;
+            }
             let mut row = base.clone();
             more.iter().for_each(|d| row.push(*d));
             rows.push((row, time, diff));

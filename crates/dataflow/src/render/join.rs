@@ -16,6 +16,7 @@ use timely::dataflow::Stream;
 
 use super::pass::operator;
 use super::{Context, Flow, Updates, by_key};
+use crate::Dropped;
 use crate::arrangement::{KeyedRows, RowArranged, arrange, has_null};
 
 /// How an input joins those before it. All expressions are over the columns of the whole join.
@@ -104,7 +105,7 @@ pub fn join<'s>(
         };
         over.optimize();
         let closure = Closure { mfp: over.over_columns(&columns), key, arena: Arena::new() };
-        let joined = join_core(left, right, closure);
+        let joined = join_core(left, right, closure, context.dropped.clone());
         held = next;
         if i + 1 < inputs.len() {
             let (rows, errs) = split_keyed(joined, context.as_of);
@@ -251,10 +252,11 @@ fn join_core<'s>(
     left: RowArranged<'s>,
     right: RowArranged<'s>,
     mut closure: Closure,
+    dropped: Dropped,
 ) -> Stream<'s, Timestamp, Vec<(Joined, Timestamp, Diff)>> {
     left.join_core(right, move |key: RowRef<'_>, left: RowRef<'_>, right: RowRef<'_>| {
-        // Indexes have keys with NULL, which join with nothing.
-        if has_null(key) { None } else { closure.apply(left, right) }
+        // Indexes have keys with NULL, which join with nothing. All pairs of one key are made in one go.
+        if dropped.is_set() || has_null(key) { None } else { closure.apply(left, right) }
     })
     .inner
 }

@@ -26,9 +26,9 @@ use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::vec::ToStream;
 use timely::dataflow::{Scope, Stream};
 
-use crate::DataflowDesc;
 use crate::arrangement::{Arrangement, KeyedRows, RowArranged};
 use crate::hub::{Hub, ScanBatch, ScanInput};
+use crate::{DataflowDesc, Dropped};
 use pass::{Collect, Consumer, Pass};
 
 /// Updates of rows.
@@ -52,6 +52,8 @@ pub struct Context<'a, 's> {
     pub hubs: &'a mut BTreeMap<GlobalId, Hub>,
     /// The arrangements, by the object that holds them.
     pub arrangements: &'a mut BTreeMap<GlobalId, Arrangement>,
+    /// Whether it was dropped in the meantime.
+    pub dropped: Dropped,
     /// Where temporal filters say when the clock will change their rows.
     pub deadlines: pass::Deadlines,
     /// Errors of all that was rendered.
@@ -445,6 +447,7 @@ impl<'a, 's> Context<'a, 's> {
         Context {
             scope,
             dataflow: desc.id,
+            dropped: desc.dropped.clone(),
             as_of: desc.as_of,
             live_after: live_after.max(desc.as_of),
             resumed: desc.resume_after,

@@ -162,6 +162,7 @@ impl Harness {
             until: None,
             output,
             resume_after: None,
+            dropped: Default::default(),
         };
         change(&mut desc);
         self.installed.remove(&id);
