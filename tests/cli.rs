@@ -227,3 +227,87 @@ fn doctor_and_dump_read_a_data_directory_and_leave_it_alone() {
     assert_eq!(std::fs::read(&log).expect("there"), bytes, "to look changes nothing");
     assert_eq!(deltamill(&["doctor", "/nowhere/at/all"]).status.code(), Some(3));
 }
+
+#[test]
+fn the_small_client_streams() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+    let server = Server::start(&["--ephemeral"]);
+    let url = format!("postgres://materialize:secret@{}/materialize", server.sql);
+    let sql = |statements: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deltamill"));
+        command.args(["sql", "--url", &url, "--format", "csv", "-c", statements]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it starts")
+    };
+    let mut load = sql("CREATE TABLE t (a int, b text); COPY t FROM STDIN");
+    load.stdin.take().expect("piped").write_all(b"1\tx\n2\ty\n").expect("written");
+    assert!(load.wait_with_output().expect("it ends").status.success());
+    let out = sql("COPY (SELECT * FROM t ORDER BY a) TO STDOUT; SELECT count(*) FROM t");
+    assert_eq!(text(&out.wait_with_output().expect("it ends").stdout), "1\tx\n2\ty\ncount\n2\n");
+    let mut follow = sql("SUBSCRIBE (SELECT sum(a) AS n FROM t)");
+    let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines().map(|l| l.expect("a line"));
+    assert_eq!(lines.next().as_deref(), Some("mz_timestamp,mz_diff,n"));
+    assert!(lines.next().expect("the sum").ends_with(",1,3"));
+    server.rows("INSERT INTO t VALUES (4, 'z')");
+    let changes = [lines.next().expect("a change"), lines.next().expect("a change")];
+    for end in [",-1,3", ",1,7"] {
+        assert!(changes.iter().any(|l| l.ends_with(end)), "{changes:?}");
+    }
+    follow.kill().expect("killed");
+    let _ = follow.wait();
+    let ended = sql("SUBSCRIBE (VALUES (1))").wait_with_output().expect("it ends");
+    assert!(ended.status.success() && text(&ended.stdout).ends_with(",1,1\n"), "{}", text(&ended.stdout));
+    // A password is shown by no error.
+    let refused = sql("SELECT nothing").wait_with_output().expect("it ends");
+    assert!(!text(&refused.stderr).contains("secret"));
+}
+
+#[test]
+fn files_are_judged_by_what_is_wrong_in_them() {
+    let server = Server::start(&["--ephemeral", "--kafka-listen", "127.0.0.1:0"]);
+    let url = format!("postgres://materialize@{}/materialize", server.sql);
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = |name: &str, files: &[(&str, &str)]| {
+        let folder = dir.path().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        files.iter().for_each(|(file, text)| std::fs::write(folder.join(file), text).expect("written"));
+        folder.display().to_string()
+    };
+    let apply = |folder: &str, more: &[&str]| {
+        let out = deltamill(&[&["apply", folder, "--url", &url], more].concat());
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    // A schema that is there is right.
+    let schema = folder("schema", &[("a.sql", "CREATE SCHEMA wh; CREATE VIEW wh.v AS SELECT 1 AS a;")]);
+    assert_eq!(apply(&schema, &[]).0, Some(0));
+    assert_eq!(apply(&schema, &[]), (Some(0), "nothing to do\n".into(), String::new()));
+    // The root of a mistake is shown, not what follows from it.
+    let brokers = server.kafka.clone().expect("Kafka");
+    let source = format!(
+        "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);
+         CREATE SOURCE s FROM KAFKA CONNECTION k (TOPIC 'nosuch') FORMAT TEXT;"
+    );
+    let topic = folder("topic", &[("a.sql", "CREATE VIEW v AS SELECT text FROM s;"), ("b.sql", &source)]);
+    let (code, _, error) = apply(&topic, &[]);
+    assert!(code == Some(1) && error.contains("b.sql:2:") && error.contains("topic \"nosuch\""), "{error}");
+    let cycle =
+        folder("cycle", &[("a.sql", "CREATE VIEW v AS SELECT * FROM w; CREATE VIEW w AS SELECT * FROM v;")]);
+    let (_, _, error) = apply(&cycle, &[]);
+    assert!(error.contains("These need each other: v, w"), "{error}");
+    // Errors stand where they stand in the file, and show no value of a variable.
+    let secret = folder(
+        "secret",
+        &[("a.sql", "CREATE SECRET s AS :'password';\nCREATE VIEW v AS SELECT :'password' AS p, nope;")],
+    );
+    let (_, _, error) = apply(&secret, &["--set", "password=hunter2"]);
+    assert!(error.contains("a.sql:2:43: 42703") && !error.contains("hunter2"), "{error}");
+    for (name, file, says) in [
+        ("temporary", "CREATE TEMPORARY VIEW tv AS SELECT 1;", "a temporary object"),
+        ("bom", "\u{feff}CREATE VIEW bom AS SELEC 1;", "a.sql:1:20: 42601"),
+    ] {
+        let (code, _, error) = apply(&folder(name, &[("a.sql", file)]), &[]);
+        assert!(code == Some(1) && error.contains(says), "{name}: {error}");
+    }
+    assert_eq!(apply(&folder("empty", &[]), &[]).0, Some(2));
+}

@@ -422,7 +422,7 @@ fn is_temporary(statement: &str) -> bool {
 }
 
 /// Parsing wants a large stack.
-fn on_big_stack(text: String) -> Result<Result<Vec<sql::Statement>, SqlError>, Failure> {
+pub(super) fn on_big_stack(text: String) -> Result<Result<Vec<sql::Statement>, SqlError>, Failure> {
     let thread = std::thread::Builder::new().stack_size(sql::STACK_BYTES).spawn(move || sql::parse(&text))?;
     thread.join().map_err(|_| Failure::new(1, "a file could not be parsed"))
 }
@@ -484,7 +484,7 @@ fn head(statement: &str) -> Option<(String, Option<String>)> {
     Some((kind, Some(folded)))
 }
 
-fn without_comments(text: &str) -> String {
+pub(super) fn without_comments(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("--").into_iter().chain(rest.find("/*")).min() {

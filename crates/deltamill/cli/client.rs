@@ -1,14 +1,15 @@
 //! `deltamill sql`: a small client for machines without psql.
 
-use std::io::Read;
+use std::io::{BufRead, Read, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use postgres::{Client, NoTls, SimpleQueryMessage};
 use repr::{SqlError, SqlState};
 use serde_json::{Map, Value};
 
-use super::{Failure, Format, output};
+use super::{Failure, Format, apply, output};
 
 /// Where a server usually is.
 pub(super) const DEFAULT_URL: &str = "postgres://materialize@127.0.0.1:6875/materialize";
@@ -91,33 +92,129 @@ impl Sql {
         };
         let mut client = connect(&self.url)?;
         let format = if json { Format::Json } else { self.format };
-        let messages = client.simple_query(&text);
-        let messages = messages
-            .map_err(|e| Failure::new(1, output::error_text(&sql_error(&e), Some((&name, &text)))))?;
-        let mut out = String::new();
-        let (mut names, mut rows): (Vec<String>, Vec<Vec<Option<String>>>) = (vec![], vec![]);
-        for message in messages {
-            match message {
-                SimpleQueryMessage::RowDescription(columns) => {
-                    names = columns.iter().map(|c| c.name().to_string()).collect();
+        let failed = |e: postgres::Error, at: usize| {
+            let mut e = sql_error(&e);
+            e.position = e.position.map(|p| p + at);
+            Failure::new(1, output::error_text(&e, Some((&name, &text))))
+        };
+        // What streams is a statement of its own; the rest goes as it is, so that it is one transaction.
+        let statements = apply::on_big_stack(text.clone())?.unwrap_or_default();
+        if !statements.iter().any(|s| streams(&s.text).is_some()) {
+            let messages = client.simple_query(&text).map_err(|e| failed(e, 0))?;
+            return show(messages, format);
+        }
+        for statement in statements {
+            let fail = |e| failed(e, statement.offset);
+            match streams(&statement.text) {
+                None => show(client.simple_query(&statement.text).map_err(fail)?, format)?,
+                Some(Stream::CopyIn) => {
+                    let mut copy = client.copy_in(&statement.text).map_err(fail)?;
+                    std::io::copy(&mut std::io::stdin().lock(), &mut copy)?;
+                    copy.finish().map_err(fail)?;
                 }
-                SimpleQueryMessage::Row(row) => {
-                    rows.push((0..row.len()).map(|i| row.get(i).map(str::to_string)).collect());
+                Some(Stream::CopyOut) => {
+                    let mut rows = client.copy_out(&statement.text).map_err(fail)?;
+                    let mut out = std::io::stdout().lock();
+                    loop {
+                        let part = match rows.fill_buf() {
+                            Ok([]) => break,
+                            Ok(part) => part,
+                            Err(e) => return Err(copy_failure(e, &fail)),
+                        };
+                        out.write_all(part)?;
+                        out.flush()?;
+                        let n = part.len();
+                        rows.consume(n);
+                    }
                 }
-                SimpleQueryMessage::CommandComplete(_) if !names.is_empty() => {
-                    print(&std::mem::take(&mut names), &std::mem::take(&mut rows), format, &mut out);
-                }
-                _ => {}
+                Some(Stream::Subscribe) => follow(&mut client, &statement.text, format, &fail)?,
             }
         }
-        use std::io::Write;
-        std::io::stdout().write_all(out.as_bytes())?;
         Ok(())
     }
 }
 
+/// Statements whose rows come or go as they are made.
+enum Stream {
+    CopyIn,
+    CopyOut,
+    Subscribe,
+}
+
+fn streams(statement: &str) -> Option<Stream> {
+    let clean = apply::without_comments(statement).to_uppercase();
+    let mut words = clean.split_whitespace();
+    match words.next()? {
+        "COPY" if words.clone().any(|w| w.trim_end_matches(';') == "STDIN") => Some(Stream::CopyIn),
+        "COPY" if words.any(|w| w.trim_end_matches(';') == "STDOUT") => Some(Stream::CopyOut),
+        "SUBSCRIBE" | "TAIL" => Some(Stream::Subscribe),
+        _ => None,
+    }
+}
+
+/// An error in the middle of a COPY.
+fn copy_failure(e: std::io::Error, fail: &dyn Fn(postgres::Error) -> Failure) -> Failure {
+    match e.downcast::<postgres::Error>() {
+        Ok(e) => fail(e),
+        Err(e) => e.into(),
+    }
+}
+
+/// Prints the changes of a subscription as they come, until it ends.
+fn follow(
+    client: &mut Client,
+    subscribe: &str,
+    format: Format,
+    fail: &dyn Fn(postgres::Error) -> Failure,
+) -> Result<(), Failure> {
+    let subscribe = subscribe.trim().trim_end_matches(';');
+    client.batch_execute(&format!("BEGIN; DECLARE changes CURSOR FOR {subscribe}")).map_err(fail)?;
+    let mut header = true;
+    loop {
+        let (fetch, start) = ("FETCH 1000 changes WITH (timeout = '1s')", Instant::now());
+        let messages = client.simple_query(fetch).map_err(fail)?;
+        let rows = messages.iter().filter(|m| matches!(m, SimpleQueryMessage::Row(_))).count();
+        if rows > 0 || header {
+            show_rows(messages, format, header)?;
+            header = false;
+        }
+        // One that has come to its end answers at once.
+        if rows == 0 && start.elapsed() < Duration::from_millis(900) {
+            return Ok(());
+        }
+    }
+}
+
+/// Prints the rows of statements.
+fn show(messages: Vec<SimpleQueryMessage>, format: Format) -> Result<(), Failure> {
+    show_rows(messages, format, true)
+}
+
+fn show_rows(messages: Vec<SimpleQueryMessage>, format: Format, header: bool) -> Result<(), Failure> {
+    let mut out = String::new();
+    let (mut names, mut rows): (Vec<String>, Vec<Vec<Option<String>>>) = (vec![], vec![]);
+    for message in messages {
+        match message {
+            SimpleQueryMessage::RowDescription(columns) => {
+                names = columns.iter().map(|c| c.name().to_string()).collect();
+            }
+            SimpleQueryMessage::Row(row) => {
+                rows.push((0..row.len()).map(|i| row.get(i).map(str::to_string)).collect());
+            }
+            SimpleQueryMessage::CommandComplete(_) if !names.is_empty() => {
+                print(&std::mem::take(&mut names), &std::mem::take(&mut rows), format, header, &mut out);
+            }
+            _ => {}
+        }
+    }
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(out.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
 /// Prints rows of text.
-fn print(names: &[String], rows: &[Vec<Option<String>>], format: Format, out: &mut String) {
+fn print(names: &[String], rows: &[Vec<Option<String>>], format: Format, header: bool, out: &mut String) {
     match format {
         Format::Json => {
             for row in rows {
@@ -135,7 +232,9 @@ fn print(names: &[String], rows: &[Vec<Option<String>>], format: Format, out: &m
                 }
             };
             let line = |cells: Vec<String>| format!("{}\n", cells.join(","));
-            out.push_str(&line(names.iter().map(|n| quote(n)).collect()));
+            if header {
+                out.push_str(&line(names.iter().map(|n| quote(n)).collect()));
+            }
             for row in rows {
                 out.push_str(&line(row.iter().map(|c| c.as_deref().map_or(String::new(), quote)).collect()));
             }
@@ -143,7 +242,10 @@ fn print(names: &[String], rows: &[Vec<Option<String>>], format: Format, out: &m
         Format::Table => {
             let cells: Vec<Vec<String>> =
                 rows.iter().map(|r| r.iter().map(|c| c.clone().unwrap_or_default()).collect()).collect();
-            out.push_str(&output::table(names, &vec![false; names.len()], &cells));
+            let table = output::table(names, &vec![false; names.len()], &cells);
+            // The names and the line below them stand once.
+            let body = if header { &table[..] } else { table.splitn(3, '\n').nth(2).unwrap_or_default() };
+            out.push_str(body);
         }
     }
 }

@@ -280,7 +280,10 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         )
         .with_hint("A webhook has BODY FORMAT, INCLUDE HEADER and INCLUDE HEADERS before CHECK."));
     }
-    let counter = matches!(from, SourceFrom::GeneratorCounter { .. });
+    let counter = match &from {
+        SourceFrom::GeneratorCounter { max_cardinality, .. } => Some(*max_cardinality),
+        _ => None,
+    };
     let Some(format) = s.format.clone().or(default_format) else {
         return Err(SqlError::new(code::SYNTAX_ERROR, "Source format must be specified")
             .with_hint("Add FORMAT BYTES, TEXT, JSON or CSV."));
@@ -354,11 +357,15 @@ fn definition(
     s: &CreateSource,
     format: &Format,
     file: bool,
-    counter: bool,
+    counter: Option<Option<u64>>,
     on_error: OnError,
 ) -> Result<String, SqlError> {
-    if counter {
-        return Ok("SELECT CAST(convert_from(value, 'utf8') AS int8) AS counter FROM mz_internal.raw".into());
+    if let Some(max_cardinality) = counter {
+        let newest =
+            max_cardinality.map_or(String::new(), |n| format!(" ORDER BY \"offset\" DESC LIMIT {n}"));
+        return Ok(format!(
+            "SELECT CAST(convert_from(value, 'utf8') AS int8) AS counter FROM mz_internal.raw{newest}"
+        ));
     }
     let mut columns = vec![];
     // A tombstone has no value; without an envelope that gives it meaning it is no row.
@@ -717,9 +724,6 @@ fn generator(kind: &str, options: &[WithOption]) -> Result<SourceFrom, SqlError>
                     "MAX CARDINALITY" => max_cardinality = Some(number(option)?),
                     _ => return Err(unknown_option(option)),
                 }
-            }
-            if max_cardinality.is_some() {
-                return Err(unsupported("MAX CARDINALITY", "Leave it out: the counter then only grows."));
             }
             Ok(SourceFrom::GeneratorCounter { interval: every, max_cardinality })
         }
