@@ -33,7 +33,7 @@ pub enum Outcome {
         /// Them.
         rows: Rows,
     },
-    /// `COPY … FROM STDIN`: the client sends data, which then goes to [`Session::copy_in`].
+    /// `COPY … FROM STDIN`: the client sends data, which then goes to [`crate::session::Session::copy_in`].
     CopyIn(CopyIn),
     /// Done; the command tag.
     Done(String),
