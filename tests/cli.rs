@@ -1,6 +1,6 @@
 //! The command line: flags, output, exit codes.
 
-use crate::support::{Server, deltamill, events, text, write_lines};
+use crate::support::{Server, deltamill, events, have, text, write_lines};
 
 #[test]
 fn run_computes_over_a_file_of_events() {
@@ -310,4 +310,17 @@ fn files_are_judged_by_what_is_wrong_in_them() {
         assert!(code == Some(1) && error.contains(says), "{name}: {error}");
     }
     assert_eq!(apply(&folder("empty", &[]), &[]).0, Some(2));
+}
+
+#[test]
+fn long_work_shows_how_far_it_is_on_a_terminal_only() {
+    if !have("script", "a terminal for a program") {
+        return;
+    }
+    let demo = format!("{} demo --events 20000 --exit", env!("CARGO_BIN_EXE_deltamill"));
+    let seen =
+        std::process::Command::new("script").args(["-qec", &demo, "/dev/null"]).output().expect("it runs");
+    assert!(text(&seen.stdout).contains("20,000 of 20,000"), "{}", text(&seen.stdout));
+    let plain = deltamill(&["demo", "--events", "20000", "--exit"]);
+    assert!(!text(&plain.stderr).contains(" of 20,000") && !text(&plain.stdout).contains(" of 20,000"));
 }

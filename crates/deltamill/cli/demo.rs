@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use deltamill::broker::{BrokerConfig, Protocol};
 use deltamill::{Config, Engine, Session};
+use indicatif::ProgressBar;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -86,6 +87,8 @@ impl Demo {
         let rate = self.rate.unwrap_or(if self.exit { 0 } else { 500 });
         let start = Instant::now();
         let mut shown = start;
+        let bar =
+            if self.exit { output::progress("producing", Some(total), json) } else { ProgressBar::hidden() };
         while producer.sent < total {
             if let Ok(signal) = signals.try_recv() {
                 return ended(signal);
@@ -97,6 +100,7 @@ impl Demo {
             };
             let behind = due.min(total).saturating_sub(producer.sent);
             producer.produce(behind.min(10_000))?;
+            bar.set_position(producer.sent);
             if behind == 0 {
                 std::thread::sleep(Duration::from_millis(10));
             }
@@ -107,6 +111,7 @@ impl Demo {
             }
         }
         producer.flush()?;
+        bar.finish_and_clear();
         if self.exit {
             wait_for(&mut session, producer.stored)?;
             return rows(&mut session, json);

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use deltamill::QueryResult;
+use indicatif::{ProgressBar, ProgressFinish, ProgressState, ProgressStyle};
 use repr::{Datum, Row, ScalarType, SqlError};
 use serde_json::{Map, Value};
 
@@ -153,6 +154,26 @@ pub(super) fn json_line(kind: &str, fields: &[(&str, Value)]) -> String {
     object.insert("type".into(), kind.into());
     object.extend(fields.iter().map(|(k, v)| (k.to_string(), v.clone())));
     Value::Object(object).to_string()
+}
+
+/// Shows on a terminal how far long work is; nothing elsewhere, nor with `--json`. `total`: how many there are, if it is known.
+pub(super) fn progress(what: &'static str, total: Option<u64>, json: bool) -> ProgressBar {
+    if json {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match total {
+        Some(total) => {
+            (ProgressBar::new(total), "{msg} {wide_bar} {human_pos} of {human_len} ({rate}, {eta} left)")
+        }
+        None => (ProgressBar::new_spinner(), "{msg} {spinner} {human_pos} ({rate})"),
+    };
+    // The templates are ours and right.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    };
+    let style = style.with_key("rate", rate);
+    bar.with_style(style).with_message(what).with_finish(ProgressFinish::AndClear)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `deltamill run`: statements over a file of events, computed once, in memory.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use deltamill::{Config, Engine};
@@ -34,7 +35,7 @@ impl Run {
         if let Some(input) = &self.input {
             let path = input.display().to_string().replace('\'', "''");
             session.run(&format!("CREATE SOURCE input FROM FILE '{path}' FORMAT BYTES"))?;
-            wait_for_source(&mut session, "input")?;
+            wait_for_source(&mut session, "input", json)?;
         }
         let format = if json { Format::Json } else { self.format };
         let mut out = std::io::stdout().lock();
@@ -54,7 +55,9 @@ impl Run {
 }
 
 /// Waits until a source that comes to an end has come there.
-fn wait_for_source(session: &mut deltamill::Session, name: &str) -> Result<(), Failure> {
+fn wait_for_source(session: &mut deltamill::Session, name: &str, json: bool) -> Result<(), Failure> {
+    let bar = output::progress("reading", None, json);
+    let mut shown = Instant::now();
     let query = format!("SELECT status, error FROM mz_internal.mz_source_statuses WHERE name = '{name}'");
     loop {
         let result = session.query(&query)?;
@@ -69,7 +72,14 @@ fn wait_for_source(session: &mut deltamill::Session, name: &str) -> Result<(), F
                 };
                 return Err(Failure::new(4, format!("the input cannot be read: {why}")));
             }
-            _ => std::thread::sleep(std::time::Duration::from_millis(2)),
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
+        if !bar.is_hidden() && shown.elapsed() > Duration::from_millis(100) {
+            let read = session.query(&format!("SELECT sum(\"offset\") FROM {name}_progress"))?;
+            if let Some(repr::Datum::Numeric(n)) = read.rows.first().and_then(|r| r.iter().next()) {
+                bar.set_position(n.to_i64().unwrap_or(0).unsigned_abs());
+            }
+            shown = Instant::now();
         }
     }
 }
