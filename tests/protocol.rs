@@ -79,6 +79,13 @@ fn misuse_is_answered_as_postgres_does() {
         raw.0.shutdown(std::net::Shutdown::Write).expect("half closed");
         assert!(raw.is_closed(), "{packet:?}");
     }
+    // A length that cannot be is refused at once, long before the time for starting up is over.
+    for length in [3u32, 0, 7, 20_000, u32::MAX] {
+        let mut raw = Raw::open(&server);
+        raw.0.set_read_timeout(Some(Duration::from_secs(3))).expect("set");
+        raw.0.write_all(&length.to_be_bytes()).expect("written");
+        assert!(raw.is_closed(), "{length}");
+    }
     let mut raw = Raw::open(&server);
     raw.0.write_all(b"\0\0\0\x09\0\x03\0\0\0").expect("written");
     assert_eq!(raw.error(), "28000");
@@ -363,4 +370,15 @@ fn node_postgres_works() {
     let out =
         Command::new("node").arg(folder.join("pg_client.js")).arg(&server.sql).output().expect("node runs");
     assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
+}
+
+#[test]
+fn who_says_goodbye_in_the_middle_of_a_subscription_is_let_go() {
+    let server = Server::start(&["--ephemeral"]);
+    server.rows("CREATE TABLE t (a int)");
+    let mut raw = Raw::connect(&server);
+    raw.send(b'Q', b"COPY (SUBSCRIBE t) TO STDOUT\0");
+    while raw.next().0 != b'H' {}
+    raw.send(b'X', b"");
+    assert!(raw.is_closed());
 }

@@ -63,13 +63,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(())
     }
 
-    /// Waits until the client sends more, or goes: false. Keeps what comes.
+    /// Waits until the client sends more, or goes or says that it goes: false. Keeps what comes.
     pub async fn wait_for_more(&mut self) -> bool {
+        const TERMINATE: u8 = b'X';
         if self.buffer.len() >= MAX_MESSAGE {
             // It may send no more before it has read; only its leaving would matter, and that shows when we write.
             std::future::pending::<()>().await;
         }
-        matches!(self.socket.read_buf(&mut self.buffer).await, Ok(n) if n > 0)
+        let more = matches!(self.socket.read_buf(&mut self.buffer).await, Ok(n) if n > 0);
+        more && self.buffer.first() != Some(&TERMINATE)
     }
 
     /// Whether nothing has come that is not yet taken.
