@@ -48,6 +48,12 @@ fn the_guide_in_the_old_binarys_syntax() {
     let unreachable =
         server.error("CREATE CONNECTION c TO KAFKA (BROKER '127.0.0.1:1', SECURITY PROTOCOL PLAINTEXT)");
     assert!(unreachable.starts_with("08"), "{unreachable}");
+    let no_sasl = server.error(&format!(
+        "CREATE SECRET p AS 'x';
+         CREATE CONNECTION c TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL SASL_PLAINTEXT,
+           SASL MECHANISMS 'PLAIN', SASL USERNAME 'u', SASL PASSWORD SECRET p)"
+    ));
+    assert!(no_sasl.starts_with("28000 the broker takes no login here"), "{no_sasl}");
 }
 
 #[test]

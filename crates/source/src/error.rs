@@ -39,6 +39,9 @@ impl SourceError {
     /// What to do about it, where the reason alone does not say.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
+            Self::Authentication(s) if no_login(s) => {
+                "This listener knows no SASL: use SECURITY PROTOCOL PLAINTEXT or SSL, or the listener that does."
+            }
             Self::Authentication(_) => "Check SASL USERNAME, SASL PASSWORD and SASL MECHANISMS.",
             Self::Tls(_) => {
                 "Check SSL CERTIFICATE AUTHORITY and SECURITY PROTOCOL; the default protocol is SSL, a local broker \
@@ -54,10 +57,16 @@ impl SourceError {
     }
 }
 
+/// Whether a broker answered that it did not ask who comes (Kafka's ILLEGAL_SASL_STATE).
+fn no_login(reason: &str) -> bool {
+    reason.contains("not valid in current SASL state")
+}
+
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Option(s) | Self::Broker(s) | Self::NoTopic(s) | Self::File(s) => f.write_str(s),
+            Self::Authentication(s) if no_login(s) => write!(f, "the broker takes no login here: {s}"),
             Self::Authentication(s) => write!(f, "the broker refused the login: {s}"),
             Self::Tls(s) => write!(f, "no secure connection to the broker: {s}"),
             Self::Unreachable(s) => write!(f, "no broker could be reached: {s}"),
