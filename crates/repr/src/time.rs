@@ -20,8 +20,8 @@ mod zone;
 pub use format::{Format, interval_to_char, to_char, to_char_tz, to_date, to_timestamp};
 pub use interval::{Interval, parse_interval, parse_interval_as};
 pub use parse::{
-    parse_date, parse_monotonic_iso8601, parse_time, parse_timestamp, parse_timestamptz, try_parse_iso8601,
-    try_parse_timestamptz,
+    DAYS, MONTHS, parse_date, parse_monotonic_iso8601, parse_time, parse_timestamp, parse_timestamptz,
+    try_parse_iso8601, try_parse_timestamptz,
 };
 pub use zone::{Zone, local_to_utc, utc_to_local};
 

@@ -1,7 +1,7 @@
 //! Templates of `to_char`, `to_timestamp`, `to_date` and `to_number`.
 
 use repr::error::{SqlState, code};
-use repr::time::{self, DAY, HOUR, MINUTE, SECOND, Unit};
+use repr::time::{self, DAY, DAYS, HOUR, MINUTE, MONTHS, SECOND, Unit};
 use repr::{EvalError, Interval, Numeric};
 
 // ---- dates and times
@@ -27,21 +27,6 @@ const KEYS: &[&str] = &[
     "RM", "TZ", "OF", "I", "Y", "D", "W", "J", "Q",
 ];
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const ROMAN: [&str; 12] = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
 
 fn pieces(template: &str) -> Vec<Piece> {

@@ -210,7 +210,8 @@ pub(super) fn month_number(word: &str) -> Option<u32> {
     index.map(|i| i as u32 + 1).or((word == "sept").then_some(9))
 }
 
-pub(super) const MONTHS: [&str; 12] = [
+/// The months' English names, from January.
+pub const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -225,8 +226,8 @@ pub(super) const MONTHS: [&str; 12] = [
     "December",
 ];
 
-pub(super) const DAYS: [&str; 7] =
-    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+/// The weekdays' English names, from Sunday.
+pub const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 fn is_weekday(word: &str) -> bool {
     let named = DAYS.iter().any(|d| d[..3].eq_ignore_ascii_case(word) || d.eq_ignore_ascii_case(word));
