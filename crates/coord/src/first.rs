@@ -1,7 +1,7 @@
 //! Sources that are read for the first time.
 //!
 //! A statement behind CREATE SOURCE should see what was in the topic then, and not whatever has come so far. So reads of a new
-//! source, and of what is made of it, are put off until it is durable up to the ends that it found when it began, has come to
+//! source, and of what is made of it, are put off until it is durable up to the ends that were last seen outside, has come to
 //! its end, or says that it cannot read.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -17,7 +17,7 @@ use clap::builder::FalseyValueParser;
 use deltamill::{Config, Engine, Session};
 use postgres::{Client, SimpleQueryMessage};
 use repr::error::code;
-use repr::{Datum, SqlError};
+use repr::{Datum, SqlError, SqlState};
 use serde_json::json;
 
 use super::{Failure, client, output};
@@ -213,6 +213,10 @@ pub(super) fn apply_files(
     Ok(done)
 }
 
+/// The errors of a statement that names something that may still come.
+const UNKNOWN_NAME: [SqlState; 3] =
+    [code::UNDEFINED_TABLE, code::UNDEFINED_OBJECT, code::INVALID_SCHEMA_NAME];
+
 fn in_transaction(
     target: &mut dyn Target,
     set: &str,
@@ -320,11 +324,10 @@ fn in_transaction(
                 Err(e) => {
                     // Where that fails too, the first error says more.
                     let _ = target.run("ROLLBACK TO statement");
-                    let unknown = [code::UNDEFINED_TABLE, code::UNDEFINED_OBJECT, code::INVALID_SCHEMA_NAME];
-                    if unknown.contains(&e.code) {
+                    if UNKNOWN_NAME.contains(&e.code) {
                         later.push(w);
                     }
-                    errors.push((w, e, unknown));
+                    errors.push((w, e));
                 }
             }
         }
@@ -335,11 +338,8 @@ fn in_transaction(
         let waits = |e: &SqlError| {
             names.iter().any(|n| e.message.contains(&format!("\"{}\"", n.rsplit('.').next().unwrap_or(n))))
         };
-        let is_final = |(_, e, unknown): &&(&Wanted, SqlError, [repr::SqlState; 3]), root: bool| {
-            !unknown.contains(&e.code) || (stuck && (!root || !waits(e)))
-        };
-        let root = errors.iter().find(|e| is_final(e, true));
-        if let Some((w, e, _)) = root.or_else(|| errors.iter().find(|e| is_final(e, false))) {
+        let root = errors.iter().find(|(_, e)| !UNKNOWN_NAME.contains(&e.code) || (stuck && !waits(e)));
+        if let Some((w, e)) = root.or_else(|| errors.first().filter(|_| stuck)) {
             let mut e = e.clone();
             e.position = Some(e.position.map_or(1, |p| p) + w.statement.offset);
             if root.is_none() && e.hint.is_none() {
