@@ -25,7 +25,7 @@ pub enum Command {
         /// Which of its runs.
         epoch: u64,
         /// What.
-        said: sink::segment::Said,
+        said: sink::feed::Said,
     },
     /// A worker says something.
     Dataflow(dataflow::Response),

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use plan::hir::HirRelationExpr;
 use repr::{Arena, Datum, GlobalId, RelationDesc, Row, RowBlock, ScalarType, SqlError, Timestamp};
-use sink::segment::{Call, DeadLetter, Delivery, Group, Mapping, Said, SinkHandle, Start};
-use sql::plan::{ConnectionPlan, SinkCall, SinkPlan};
+use sink::feed::{Group, Said, SinkHandle, Start};
+use sink::segment::{Call, DeadLetter, Delivery, Mapping, SegmentSink};
+use sql::plan::{ConnectionPlan, SegmentSinkPlan, SinkCall, SinkInto, SinkPlan};
 use sql::{CatalogItem, ObjectName};
 use storage::{BlockKind, ShardId, Storage};
 
@@ -108,38 +109,24 @@ impl State {
         }
         let Some(sink) = self.sinks.get_mut(&id) else { return };
         (sink.epoch, sink.told) = (epoch, 0);
-        let delivery = match delivery(&self.catalog, &sink.plan) {
-            Ok(delivery) => delivery,
-            Err(e) => {
-                sink.running = None;
-                status.error = Some(e.message);
-                return;
-            }
-        };
         let GlobalId::User(number) = id else { return };
         let (commands, clock) = (self.commands.clone(), self.shared.clock.clone());
         let (storage, shard) = (self.storage.clone(), shard_of(sink.plan.from));
         let start = Start {
-            mapping: Mapping {
-                sink: number,
-                desc: sink.desc.clone(),
-                call: match sink.plan.call.clone() {
-                    SinkCall::Always(kind) => Call::Always(kind),
-                    SinkCall::Column(c) => Call::Column(c),
-                    SinkCall::Audience(name) => Call::Audience(name),
-                },
-                key: sink.plan.key.clone(),
-            },
-            delivery,
             feed: Box::new(move |after, upto| changes(&storage, shard, after, upto)),
             after: sink.delivered,
             first: sink.first,
             now: Box::new(move || clock.now()),
             say: Box::new(move |said| commands.send(Command::Sink { id, epoch, said }).is_ok()),
         };
-        match sink::segment::start(start) {
+        let started = match &sink.plan.into {
+            SinkInto::Segment(plan) => segment(&self.catalog, sink, plan, number)
+                .map(|(mapping, delivery)| SegmentSink { mapping, delivery, start }.start()),
+        };
+        let unstarted = |e: std::io::Error| format!("no thread could be started: {e}");
+        match started.map_err(|e| e.message).and_then(|s| s.map_err(unstarted)) {
             Ok(handle) => sink.running = Some(handle),
-            Err(e) => status.error = Some(format!("no thread could be started: {e}")),
+            Err(e) => (sink.running, status.error) = (None, Some(e)),
         }
     }
 
@@ -214,23 +201,34 @@ fn dead_letter(d: &DeadLetter, now: Timestamp) -> Row {
     ])
 }
 
-/// The connection of a sink with its secret, and the sink's own settings.
-fn delivery(catalog: &crate::catalog::CatalogState, plan: &SinkPlan) -> Result<Delivery, SqlError> {
-    let connection = catalog.items.get(&plan.connection).and_then(|i| i.connection.as_ref());
+/// How a sink into Segment makes calls, and sends them: its connection with the secret, and its own settings.
+fn segment(
+    catalog: &crate::catalog::CatalogState,
+    sink: &Sink,
+    plan: &SegmentSinkPlan,
+    number: u64,
+) -> Result<(Mapping, Delivery), SqlError> {
+    let connection = catalog.items.get(&sink.plan.connection).and_then(|i| i.connection.as_ref());
     let Some(ConnectionPlan::Segment(connection)) = connection else {
         return Err(SqlError::internal("a sink has no connection"));
     };
     let write_key = String::from_utf8_lossy(&catalog.secret(connection.write_key)?).trim_end().to_string();
-    let default = Delivery::default();
-    Ok(Delivery {
-        url: connection.url.clone().unwrap_or(default.url),
+    let call = match plan.call.clone() {
+        SinkCall::Always(kind) => Call::Always(kind),
+        SinkCall::Column(c) => Call::Column(c),
+        SinkCall::Audience(name) => Call::Audience(name),
+    };
+    let mapping = Mapping { sink: number, desc: sink.desc.clone(), call, key: plan.key.clone() };
+    let delivery = Delivery {
+        url: connection.url.clone().unwrap_or(Delivery::default().url),
         write_key,
         flush_interval: plan.flush_interval,
         batch_bytes: plan.batch_bytes,
         batch_events: plan.batch_events,
         rate: plan.rate,
         retry_for: plan.retry_for,
-    })
+    };
+    Ok((mapping, delivery))
 }
 
 /// The stored changes after a time and up to another, time by time.

@@ -2,8 +2,10 @@
 //!
 //! | module | is the only home of |
 //! |---|---|
+//! | [`feed`] | where changes come from, what a sink says, its thread |
 //! | [`kafka`] | librdkafka's producer |
 //! | [`segment`] | changes as calls to Segment's Tracking API: mapping, batches, retries, dead letters |
 
+pub mod feed;
 pub mod kafka;
 pub mod segment;

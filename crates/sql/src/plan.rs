@@ -433,19 +433,33 @@ pub struct SegmentConnectionPlan {
     pub write_key: GlobalId,
 }
 
-/// A sink into Segment: how changes of a stored object become calls, and how they are sent.
+/// A sink: changes of a stored object go elsewhere.
 #[derive(Clone, Debug)]
 pub struct SinkPlan {
     /// Whose changes.
     pub from: GlobalId,
     /// The connection.
     pub connection: GlobalId,
+    /// Whether the rows that are there come first.
+    pub snapshot: bool,
+    /// Where to, and as what.
+    pub into: SinkInto,
+}
+
+/// Where a sink's changes go.
+#[derive(Clone, Debug)]
+pub enum SinkInto {
+    /// To Segment, as calls.
+    Segment(SegmentSinkPlan),
+}
+
+/// How changes become calls to Segment, and how they are sent.
+#[derive(Clone, Debug)]
+pub struct SegmentSinkPlan {
     /// Which calls.
     pub call: SinkCall,
     /// The key's columns.
     pub key: Vec<usize>,
-    /// Whether the rows that are there come first.
-    pub snapshot: bool,
     /// How long a call may wait for others.
     pub flush_interval: Duration,
     /// A batch has at most so many bytes,

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use repr::Row;
 use sha1::{Digest, Sha1};
 
 pub use event::{CALLS, Call, DeadLetter, Event, Mapping};
+
+use crate::feed::{self, Said, SinkHandle, Start, Stopped};
 
 /// A call may have so many bytes.
 pub const EVENT_BYTES: usize = 32 << 10;
@@ -57,79 +59,26 @@ impl Default for Delivery {
     }
 }
 
-/// The changes of one time.
-pub type Group = (u64, Vec<(Row, i64)>);
-
-/// Where changes come from: those after a time and up to another, in the order of times, each time once.
-pub type Feed =
-    Box<dyn Fn(u64, u64) -> Result<Box<dyn Iterator<Item = Result<Group, String>>>, String> + Send>;
-
-/// What a sink has to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// Calls are delivered, or dead.
-    Delivered {
-        /// All up to this time; none while the first rows are not all delivered.
-        upto: Option<u64>,
-        /// How many calls were taken since the last time,
-        messages: u64,
-        /// and their bytes.
-        bytes: u64,
-        /// Those that were not.
-        dead: Vec<DeadLetter>,
-    },
-    /// Whether it is running, or stalled and why.
-    Status(Option<String>),
-}
-
-/// Where it says so; false: stop.
-pub type Say = Box<dyn FnMut(Said) -> bool + Send>;
-
-/// A sink to start.
-pub struct Start {
+/// A sink into Segment, to be started.
+pub struct SegmentSink {
     /// Which row becomes which call.
     pub mapping: Mapping,
     /// How they are sent.
     pub delivery: Delivery,
-    /// The changes.
-    pub feed: Feed,
-    /// All up to this time is delivered; none: nothing is yet, and the rows as of `first` come first, as if all had come
-    /// at that time.
-    pub after: Option<u64>,
-    /// When it was created.
-    pub first: u64,
-    /// The clock, ms.
-    pub now: Box<dyn Fn() -> u64 + Send>,
-    /// What it says.
-    pub say: Say,
+    /// What any sink needs.
+    pub start: Start,
 }
 
-/// A running sink; dropping it stops it.
-#[derive(Debug)]
-pub struct SinkHandle {
-    readable: Sender<u64>,
-    _running: Sender<()>,
-}
-
-impl SinkHandle {
-    /// All changes up to this time can be read.
-    pub fn readable(&self, time: u64) {
-        let _ = self.readable.send(time);
+impl SegmentSink {
+    /// Starts the sink's thread.
+    pub fn start(self) -> std::io::Result<SinkHandle> {
+        feed::spawn(|wake, stop| Sink::new(self, wake, stop).run())
     }
 }
 
-/// Starts a sink's thread.
-pub fn start(start: Start) -> std::io::Result<SinkHandle> {
-    let (readable, wake) = crossbeam_channel::unbounded();
-    let (running, stop) = crossbeam_channel::bounded(0);
-    std::thread::Builder::new().name("sink".into()).spawn(move || Sink::new(start, wake, stop).run())?;
-    Ok(SinkHandle { readable, _running: running })
-}
-
-/// It was told to stop.
-struct Stopped;
-
 struct Sink {
+    mapping: Mapping,
+    delivery: Delivery,
     start: Start,
     agent: ureq::Agent,
     wake: Receiver<u64>,
@@ -149,14 +98,17 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(start: Start, wake: Receiver<u64>, stop: Receiver<()>) -> Sink {
+    fn new(sink: SegmentSink, wake: Receiver<u64>, stop: Receiver<()>) -> Sink {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(10)))
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(concat!("deltamill/", env!("CARGO_PKG_VERSION")))
             .build();
+        let SegmentSink { mapping, delivery, start } = sink;
         Sink {
+            mapping,
+            delivery,
             complete: start.after.unwrap_or(0),
             start,
             agent: agent.into(),
@@ -186,7 +138,7 @@ impl Sink {
             let wait = if self.batch.is_empty() && self.dead.is_empty() {
                 Duration::from_secs(3600)
             } else {
-                self.start.delivery.flush_interval.saturating_sub(self.since.elapsed())
+                self.delivery.flush_interval.saturating_sub(self.since.elapsed())
             };
             crossbeam_channel::select! {
                 recv(self.wake) -> time => readable = readable.max(time.map_err(|_| Stopped)?),
@@ -234,14 +186,14 @@ impl Sink {
     fn take(&mut self, time: u64, rows: Vec<(Row, i64)>) -> Result<(), Stopped> {
         // Until the last call of this time is sent, all before it is what is delivered.
         let before = self.complete;
-        for event in self.start.mapping.events(time, rows) {
+        for event in self.mapping.events(time, rows) {
             match event {
                 Err(dead) => {
                     self.begin();
                     self.dead.push((time, dead));
                 }
                 Ok(event) => {
-                    let d = &self.start.delivery;
+                    let d = &self.delivery;
                     let full = self.batch_bytes + event.json.len() + 200 > d.batch_bytes;
                     if !self.batch.is_empty() && (full || self.batch.len() >= d.batch_events) {
                         self.flush(before)?;
@@ -310,7 +262,7 @@ impl Sink {
                 }
                 Answer::Refused(status, why) => return self.bury(events, Some(status), attempts, &why),
                 Answer::Later { status, after, why } => {
-                    if begun.elapsed() > self.start.delivery.retry_for {
+                    if begun.elapsed() > self.delivery.retry_for {
                         return self.bury(events, status, attempts, &why);
                     }
                     failures += u32::from(after.is_none());
@@ -348,7 +300,7 @@ impl Sink {
     }
 
     fn keep_rate(&mut self) -> Result<(), Stopped> {
-        let gap = Duration::from_secs_f64(1.0 / self.start.delivery.rate.max(0.001));
+        let gap = Duration::from_secs_f64(1.0 / self.delivery.rate.max(0.001));
         if let Some(last) = self.last_request {
             self.wait(gap.saturating_sub(last.elapsed()))?;
         }
@@ -357,7 +309,7 @@ impl Sink {
     }
 
     fn post(&self, events: &[(u64, Event)], retries: u32) -> Answer {
-        let Delivery { url, write_key, .. } = &self.start.delivery;
+        let Delivery { url, write_key, .. } = &self.delivery;
         let micros = i64::try_from((self.start.now)()).unwrap_or(i64::MAX).saturating_mul(1_000);
         let sent = repr::time::to_char_tz(micros, "YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"");
         let batch: Vec<&str> = events.iter().map(|(_, e)| e.json.as_str()).collect();

@@ -20,7 +20,9 @@ use super::{names, names::kind_name};
 use crate::ast::WithOption;
 use crate::catalog::ItemKind;
 use crate::parse::{Heads, fold};
-use crate::plan::{ConnectionPlan, CreateItem, CreatePlan, Plan, SinkCall, SinkPlan, unsupported};
+use crate::plan::{
+    ConnectionPlan, CreateItem, CreatePlan, Plan, SegmentSinkPlan, SinkCall, SinkInto, SinkPlan, unsupported,
+};
 use crate::planner::Planner;
 
 /// A statement of the family.
@@ -111,12 +113,10 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             )
         })
     };
-    let mut plan = SinkPlan {
-        from: from.id,
-        connection: connection.id,
+    let mut snapshot = true;
+    let mut plan = SegmentSinkPlan {
         call: SinkCall::Always("track"),
         key: s.key.iter().map(|k| column(&fold(k))).collect::<Result<_, _>>()?,
-        snapshot: true,
         flush_interval: Duration::from_millis(100),
         batch_bytes: 475_000,
         batch_events: 2_500,
@@ -197,7 +197,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
     }
     for option in &s.with {
         match option.name.as_str() {
-            "SNAPSHOT" => plan.snapshot = boolean(option)?,
+            "SNAPSHOT" => snapshot = boolean(option)?,
             "SIZE" => no_effect(planner, "WITH (SIZE = …)"),
             _ => return Err(unknown_option(option)),
         }
@@ -220,6 +220,11 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         temporary: false,
         uses: vec![from.id, connection.id],
         desc: None,
-        item: CreateItem::Sink(Box::new(plan)),
+        item: CreateItem::Sink(Box::new(SinkPlan {
+            from: from.id,
+            connection: connection.id,
+            snapshot,
+            into: SinkInto::Segment(plan),
+        })),
     })))
 }
