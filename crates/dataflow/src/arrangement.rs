@@ -29,7 +29,8 @@ pub type RowArranged<'s> = Arranged<'s, RowTrace>;
 pub type RowTrace = TraceAgent<RowSpine>;
 
 type Layout = (Slab, Slab, Vec<Timestamp>, Vec<Diff>, OffsetList);
-type RowBatch = Rc<OrdValBatch<Layout>>;
+/// Some of the rows of an arrangement.
+pub type RowBatch = Rc<OrdValBatch<Layout>>;
 type RowSpine = Spine<RowBatch>;
 type RowBuilder = OrdValBuilder<Layout, Vec<((Row, Row), Timestamp, Diff)>>;
 type RowBatcher = MergeBatcher<

@@ -476,3 +476,27 @@ fn a_recursion_stops_at_its_limit() {
         ("54000", "recursive query exceeded the recursion limit 4")
     );
 }
+
+#[test]
+fn a_join_of_one_key_with_many_rows_lets_others_go_on_and_ends_when_it_is_dropped() {
+    let mut h = Harness::new(1);
+    h.create(id(1), vec![int8(); 2], false);
+    h.create(id(2), vec![int8(); 2], false);
+    let many: Vec<(Row, Diff)> = (0..100_000).map(|i| (ints(&[i, i]), 1)).collect();
+    h.tick(&[(id(1), many), (id(2), rows(&[&[1, 10], &[2, 20]]))]);
+    h.install(id(5), get(2, 2), index(2, &[0]));
+    // 10^10 pairs, each of which is tested and counted: hours of work.
+    let far = ScalarExpr::call(FuncRef::of(ids::GE), vec![column(0), column(3)], ScalarType::Bool);
+    let pairs = RelationExpr::join(vec![get(1, 2), get(1, 2)], vec![]).filter(vec![far]);
+    h.install(id(6), pairs.reduce(vec![], vec![aggregate(&COUNT, column(0), ScalarType::Int64)]), VIEW);
+    for i in 0..50 {
+        let time = h.tick(&[(id(2), rows(&[&[3, i]]))]);
+        let found = h.peek_with(id(5), time, Some(vec![ints(&[3])]), Mfp::identity(2), None).unwrap();
+        assert_eq!(found.len() as i64, i + 1);
+    }
+    assert!(h.changes.get(&id(6)).is_none_or(|c| c.rows.is_empty()), "the join still runs");
+    h.send(Command::Drop(id(6)));
+    h.until(|h| h.dropped.contains(&id(6)));
+    let time = h.tick(&[(id(2), rows(&[&[4, 40]]))]);
+    assert_eq!(h.peek_with(id(5), time, Some(vec![ints(&[4])]), Mfp::identity(2), None).unwrap().len(), 1);
+}

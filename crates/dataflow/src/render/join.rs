@@ -11,13 +11,13 @@ use differential_dataflow::AsCollection;
 use plan::func::{FuncRef, ids};
 use plan::mfp::Mfp;
 use plan::{RelationExpr, ScalarExpr};
-use repr::{Arena, Diff, Row, RowRef, ScalarType, Timestamp};
+use repr::{Arena, Row, RowRef, ScalarType, Timestamp};
 use timely::dataflow::Stream;
 
+use super::pairs::{self, Piece};
 use super::pass::operator;
 use super::{Context, Flow, Updates, by_key};
-use crate::Dropped;
-use crate::arrangement::{KeyedRows, RowArranged, arrange, has_null};
+use crate::arrangement::{KeyedRows, RowArranged, arrange};
 
 /// How an input joins those before it. All expressions are over the columns of the whole join.
 #[derive(Default)]
@@ -104,15 +104,16 @@ pub fn join<'s>(
             }
         };
         over.optimize();
-        let closure = Closure { mfp: over.over_columns(&columns), key, arena: Arena::new() };
-        let joined = join_core(left, right, closure, context.dropped.clone());
+        let mut closure = Closure { mfp: over.over_columns(&columns), key, arena: Arena::new() };
+        let pair = move |left: RowRef<'_>, right: RowRef<'_>| closure.apply(left, right);
+        let joined = pairs::join(left, right, context.as_of, context.dropped.clone(), pair);
         held = next;
         if i + 1 < inputs.len() {
-            let (rows, errs) = split_keyed(joined, context.as_of);
+            let (rows, errs) = split_keyed(joined);
             context.errs.push(errs);
             left = arrange(rows, "Arrange joined");
         } else {
-            let (rows, errs) = split_rows(joined, context.as_of);
+            let (rows, errs) = split_rows(joined);
             context.errs.push(errs);
             result = Some(rows);
             break;
@@ -247,30 +248,13 @@ impl Closure {
     }
 }
 
-/// Joins two arrangements. The one instance of differential's join.
-fn join_core<'s>(
-    left: RowArranged<'s>,
-    right: RowArranged<'s>,
-    mut closure: Closure,
-    dropped: Dropped,
-) -> Stream<'s, Timestamp, Vec<(Joined, Timestamp, Diff)>> {
-    left.join_core(right, move |key: RowRef<'_>, left: RowRef<'_>, right: RowRef<'_>| {
-        // Indexes have keys with NULL, which join with nothing. All pairs of one key are made in one go.
-        if dropped.is_set() || has_null(key) { None } else { closure.apply(left, right) }
-    })
-    .inner
-}
-
-/// Rows by the next key, and errors. Imported history comes at its own times, so all is moved up to `as_of`.
-fn split_keyed<'s>(
-    joined: Stream<'s, Timestamp, Vec<(Joined, Timestamp, Diff)>>,
-    as_of: Timestamp,
-) -> (KeyedRows<'s>, Updates<'s>) {
-    let (rows, errs) = operator(joined, "Joined", move |joined, rows, errs| {
-        for (result, time, diff) in joined.drain(..) {
+/// Rows by the next key, and errors.
+fn split_keyed(joined: Stream<'_, Timestamp, Piece<Joined>>) -> (KeyedRows<'_>, Updates<'_>) {
+    let (rows, errs) = operator(joined, "Joined", |piece: &mut Piece<Joined>, rows, errs| {
+        for (result, time, diff) in piece.take() {
             match result {
-                Ok(row) => rows.push((row, time.max(as_of), diff)),
-                Err(e) => errs.push((e, time.max(as_of), diff)),
+                Ok(row) => rows.push((row, time, diff)),
+                Err(e) => errs.push((e, time, diff)),
             }
         }
     });
@@ -278,15 +262,12 @@ fn split_keyed<'s>(
 }
 
 /// The same after the last step.
-fn split_rows<'s>(
-    joined: Stream<'s, Timestamp, Vec<(Joined, Timestamp, Diff)>>,
-    as_of: Timestamp,
-) -> (Updates<'s>, Updates<'s>) {
-    operator(joined, "Joined", move |joined, rows, errs| {
-        for (result, time, diff) in joined.drain(..) {
+fn split_rows(joined: Stream<'_, Timestamp, Piece<Joined>>) -> (Updates<'_>, Updates<'_>) {
+    operator(joined, "Joined", |piece: &mut Piece<Joined>, rows, errs| {
+        for (result, time, diff) in piece.take() {
             match result {
-                Ok((_, row)) => rows.push((row, time.max(as_of), diff)),
-                Err(e) => errs.push((e, time.max(as_of), diff)),
+                Ok((_, row)) => rows.push((row, time, diff)),
+                Err(e) => errs.push((e, time, diff)),
             }
         }
     })

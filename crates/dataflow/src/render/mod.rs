@@ -9,6 +9,7 @@ pub mod bag;
 mod flat_map;
 mod join;
 mod keyed;
+mod pairs;
 pub mod pass;
 mod recursion;
 mod reduce;

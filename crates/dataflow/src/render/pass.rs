@@ -11,6 +11,7 @@ use std::rc::Rc;
 use plan::mfp::{Mfp, Scan, TemporalBound};
 use repr::json::SlotPath;
 use repr::{Arena, Datum, Diff, EvalError, Row, RowRef, SqlError, Timestamp};
+use timely::Container;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
@@ -281,10 +282,10 @@ pub fn over_rows<'s, C: Consumer>(
 }
 
 /// An operator without memory: each message gives rows and errors.
-pub fn operator<'s, I: Clone + 'static, O: Clone + 'static>(
-    stream: Stream<'s, Timestamp, Vec<I>>,
+pub fn operator<'s, C: Container, O: Clone + 'static>(
+    stream: Stream<'s, Timestamp, C>,
     name: &str,
-    mut logic: impl FnMut(&mut Vec<I>, &mut Vec<O>, &mut Vec<(Row, Timestamp, Diff)>) + 'static,
+    mut logic: impl FnMut(&mut C, &mut Vec<O>, &mut Vec<(Row, Timestamp, Diff)>) + 'static,
 ) -> (Stream<'s, Timestamp, Vec<O>>, Updates<'s>) {
     let mut builder = OperatorBuilder::new(name.to_owned(), stream.scope());
     let mut input = builder.new_input(stream, Pipeline);
