@@ -2,108 +2,12 @@
 //! answers; and through kill −9.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Server, rows};
-
-/// What the mock does with a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Do {
-    Take,
-    Answer(u16),
-    /// 429 with `Retry-After: 0`.
-    Later,
-    /// The connection closes, nothing is taken.
-    Reset,
-    /// The events are taken, the answer is lost.
-    LoseAnswer,
-}
-
-/// A request as it came.
-#[derive(Clone, Debug)]
-struct Request {
-    head: String,
-    body: Value,
-    bytes: usize,
-    taken: bool,
-}
-
-struct Mock {
-    url: String,
-    requests: Arc<Mutex<Vec<Request>>>,
-}
-
-impl Mock {
-    /// `script`: what is done with the n-th request.
-    fn start(script: impl Fn(usize, &Value) -> Do + Send + Sync + 'static) -> Mock {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let requests = Arc::new(Mutex::new(vec![]));
-        let (all, script) = (requests.clone(), Arc::new(script));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (all, script) = (all.clone(), script.clone());
-                std::thread::spawn(move || serve(stream, &all, &*script));
-            }
-        });
-        Mock { url, requests }
-    }
-
-    fn requests(&self) -> Vec<Request> {
-        self.requests.lock().expect("no panic").clone()
-    }
-
-    /// The events that were taken, in order.
-    fn taken(&self) -> Vec<Value> {
-        let taken = self.requests().into_iter().filter(|r| r.taken);
-        taken.flat_map(|r| r.body["batch"].as_array().expect("a batch").clone()).collect()
-    }
-
-    /// Of each message the first that was taken, as Segment does it, in order.
-    fn deduped(&self) -> Vec<Value> {
-        let mut seen = std::collections::HashSet::new();
-        self.taken()
-            .into_iter()
-            .filter(|e| seen.insert(e["messageId"].as_str().expect("an id").to_string()))
-            .collect()
-    }
-}
-
-fn serve(stream: TcpStream, all: &Mutex<Vec<Request>>, script: &dyn Fn(usize, &Value) -> Do) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut writer = stream;
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).ok()? == 0 {
-                return None;
-            }
-        }
-        let head = head.to_lowercase();
-        let length = head.lines().find_map(|l| l.strip_prefix("content-length: "))?.parse().ok()?;
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
-        let body: Value = serde_json::from_slice(&body).expect("JSON");
-        let what = {
-            let mut all = all.lock().expect("no panic");
-            let what = script(all.len(), &body);
-            let taken = matches!(what, Do::Take | Do::LoseAnswer);
-            all.push(Request { head, body, bytes: length, taken });
-            what
-        };
-        let answer = match what {
-            Do::Take => "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"success\":true}".to_string(),
-            Do::Later => "HTTP/1.1 429 Slow\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n".to_string(),
-            Do::Answer(status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 4\r\n\r\nnope"),
-            Do::Reset | Do::LoseAnswer => return None,
-        };
-        writer.write_all(answer.as_bytes()).ok()?;
-    }
-}
+use crate::support::segment_api::{Do, Mock};
+use crate::support::{Server, create_topic, rows};
 
 fn connect(server: &Server, mock: &Mock) {
     server.rows(&format!(
@@ -233,7 +137,8 @@ fn nothing_is_lost_doubled_or_overtaken() {
         let poisoned =
             body["batch"].as_array().is_some_and(|b| b.iter().any(|e| e["properties"]["poison"] == true));
         match i % 9 {
-            1 => Do::Later,
+            1 => Do::Later(0),
+            8 if i < 20 => Do::Half,
             3 if !poisoned => Do::LoseAnswer,
             5 => Do::Answer(if i % 2 == 0 { 500 } else { 503 }),
             7 => Do::Reset,
@@ -300,4 +205,164 @@ fn nothing_is_lost_doubled_or_overtaken() {
     }
     assert!(requests.iter().any(|r| r.head.contains("x-retry-count: ")));
     server.wait_for("SELECT status FROM mz_internal.mz_sink_statuses", &["running"]);
+}
+
+/// Calls that the API refused, and what it takes later: again with the same id and time, and gone from the errors.
+#[test]
+fn dead_letters_are_sent_again() {
+    let refuse = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let refusing = refuse.clone();
+    let mock = Mock::start(move |_, body| {
+        let bad = body["batch"].as_array().is_some_and(|b| b.iter().any(|e| e["event"] != "Good"));
+        if bad && refusing.load(std::sync::atomic::Ordering::SeqCst) { Do::Answer(400) } else { Do::Take }
+    });
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().display().to_string();
+    let mut server = Server::start(&["--data-dir", &data, "--kafka-listen", "127.0.0.1:0"]);
+    let brokers = server.kafka.clone().expect("the embedded Kafka");
+    create_topic(&brokers, "dlq", 1);
+    connect(&server, &mock);
+    server.rows(&format!(
+        "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);
+         CREATE TABLE t (user_id text, event text, n int);
+         CREATE SINK s FROM t INTO SEGMENT CONNECTION seg
+           (CALL TRACK, FLUSH INTERVAL = '5 ms', DEAD LETTER TOPIC = 'dlq', DEAD LETTER CONNECTION = k);
+         INSERT INTO t VALUES ('a', 'Good', 1), ('a', 'Bad', 2), ('b', 'Worse', 3), ('b', NULL, 4)"
+    ));
+    let letters = "SELECT body->>'event', status, attempts >= 1 FROM s_errors ORDER BY 1";
+    let three = ["Bad|400|t", "Worse|400|t", "NULL|NULL|f"];
+    server.wait_for(letters, &three);
+    // The topic has them too, keyed by user, with reasons.
+    server
+        .rows("CREATE SOURCE dead FROM KAFKA CONNECTION k (TOPIC 'dlq') KEY FORMAT TEXT VALUE FORMAT JSON INCLUDE KEY AS user_key");
+    server.wait_for(
+        "SELECT user_key, data->>'sink', data->>'status', data->'body'->'properties'->>'n', data->>'reason'
+         FROM dead ORDER BY 4",
+        &[
+            "a|s|400|2|Segment answered 400: nope",
+            "b|s|400|3|Segment answered 400: nope",
+            "b|s|NULL|4|event missing",
+        ],
+    );
+    let ids =
+        server.rows("SELECT message_id, body->>'timestamp' FROM s_errors WHERE status = 400 ORDER BY 1");
+    // Refused once more: they stay, with their attempt.
+    server.rows("ALTER SINK s REPLAY ERRORS WHERE body->>'event' = 'Bad'");
+    wait("it is tried again", || {
+        mock.requests().iter().filter(|r| r.body["batch"][0]["event"] == "Bad").count() >= 2
+    });
+    server.wait_for(letters, &three);
+    refuse.store(false, std::sync::atomic::Ordering::SeqCst);
+    server.rows("ALTER SINK s REPLAY ERRORS WHERE status = 400 AND body->>'event' = 'Bad'");
+    server.wait_for(letters, &three[1..]);
+    server.rows("ALTER SINK s REPLAY ERRORS");
+    server.wait_for(letters, &three[2..]);
+    let mut sent: Vec<String> = mock
+        .taken()
+        .iter()
+        .filter(|e| e["event"] != "Good")
+        .map(|e| {
+            format!(
+                "{}|{}",
+                e["messageId"].as_str().expect("an id"),
+                e["timestamp"].as_str().expect("a time")
+            )
+        })
+        .collect();
+    sent.sort();
+    assert_eq!(sent, ids);
+    server.crash_and_restart();
+    assert_eq!(server.rows(letters), three[2..]);
+    assert!(server.error("ALTER SINK s REPLAY ERRORS WHERE nothing = 1").starts_with("42703"));
+    assert!(server.error("ALTER SINK nothing REPLAY ERRORS").starts_with("42704"));
+    assert!(
+        server
+            .error("CREATE SINK x FROM t INTO SEGMENT CONNECTION seg (CALL TRACK, DEAD LETTER TOPIC = 'd')")
+            .starts_with("42601")
+    );
+}
+
+#[test]
+fn a_dry_run_shows_calls_and_sends_none() {
+    let mock = Mock::start(|_, _| Do::Take);
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().display().to_string();
+    let mut server = Server::start(&["--data-dir", &data]);
+    connect(&server, &mock);
+    server.rows(
+        "CREATE TABLE t (user_id text, plan text);
+         INSERT INTO t VALUES ('a', 'free');
+         CREATE SINK s FROM t INTO SEGMENT CONNECTION seg (CALL IDENTIFY) KEY (user_id) ENVELOPE UPSERT WITH (DRY RUN)",
+    );
+    let calls = "SELECT body->>'type', body->>'userId', body->'traits', body->>'messageId' = message_id
+                 FROM s_calls ORDER BY body->'traits'->>'plan'";
+    server.wait_for(calls, &["identify|a|{\"plan\":\"free\"}|t"]);
+    server.crash_and_restart();
+    server.rows("UPDATE t SET plan = 'pro'; INSERT INTO t VALUES (NULL, 'none')");
+    let both = ["identify|a|{\"plan\":\"free\"}|t", "identify|a|{\"plan\":\"pro\"}|t"];
+    server.wait_for(calls, &both);
+    server.wait_for("SELECT reason FROM s_errors", &["user_id and anonymous_id missing"]);
+    assert_eq!(server.rows("SELECT count(*) FROM s_calls"), ["2"], "each once, through a kill");
+    assert!(server.error("ALTER SINK s REPLAY ERRORS").starts_with("55000"));
+    assert!(mock.requests().is_empty());
+    server.rows("DROP SINK s");
+    assert!(server.error("SELECT * FROM s_calls").starts_with("42P01"));
+}
+
+/// Of each user one request at a time, of others at the same time; what the API asks to wait all sinks of the connection
+/// wait, and they share its rate.
+#[test]
+fn lanes_sinks_and_pauses_of_one_connection() {
+    let mock = Mock::start(|i, _| if i == 3 { Do::Later(1) } else { Do::Take });
+    let server = Server::start(&["--ephemeral"]);
+    server.rows(&format!(
+        "CREATE SECRET wk AS 'key1';
+         CREATE CONNECTION seg TO SEGMENT (WRITE KEY = SECRET wk, URL = '{}', RATE LIMIT = 40);
+         CREATE TABLE t (user_id text, event text, n int);
+         CREATE SINK one FROM t INTO SEGMENT CONNECTION seg (CALL TRACK, FLUSH INTERVAL = '1 ms', LANES = 3);
+         CREATE SINK two FROM t INTO SEGMENT CONNECTION seg (CALL IDENTIFY, FLUSH INTERVAL = '1 ms')",
+        mock.url
+    ));
+    for i in 0..10 {
+        server
+            .rows(&format!("INSERT INTO t SELECT 'u' || u::text, 'E', {i} FROM generate_series(1, 6) AS u"));
+    }
+    wait("all is there", || mock.deduped().len() == 120);
+    let requests = mock.requests();
+    let later = requests.iter().find(|r| !r.taken).and_then(|r| r.answered).expect("one is answered 429");
+    // One may have been on its way; after that nothing goes for a second.
+    let resumed = later + Duration::from_secs(1);
+    let early = requests.iter().filter(|r| r.came > later + Duration::from_millis(100) && r.came < resumed);
+    assert_eq!(early.count(), 0);
+    let taken: Vec<Instant> = requests.iter().filter(|r| r.came >= resumed).map(|r| r.came).collect();
+    let over = taken.windows(10).filter(|w| w[9] - w[0] < Duration::from_millis(9 * 25 - 60)).count();
+    assert_eq!(over, 0, "40 requests a second");
+    let mut of_user: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
+    for e in mock.deduped() {
+        let text = |name: &str| e[name].as_str().expect("text").to_string();
+        let inside = if e["type"] == "track" { "properties" } else { "traits" };
+        of_user.entry((text("type"), text("userId"))).or_default().push(e[inside]["n"].as_i64().expect("n"));
+    }
+    assert_eq!(of_user.len(), 12);
+    for (who, numbers) in of_user {
+        assert_eq!(numbers, (0..10).collect::<Vec<_>>(), "{who:?}");
+    }
+}
+
+/// An answer that does not come within ten seconds is not waited for.
+#[test]
+fn a_stalled_answer_is_given_up() {
+    let mock = Mock::start(|i, _| if i == 0 { Do::Stall } else { Do::Take });
+    let server = Server::start(&["--ephemeral"]);
+    connect(&server, &mock);
+    server.rows(
+        "CREATE TABLE t (user_id text);
+         CREATE SINK s FROM t INTO SEGMENT CONNECTION seg (CALL IDENTIFY);
+         INSERT INTO t VALUES ('u')",
+    );
+    wait("it is sent again", || mock.taken().len() == 1);
+    let requests = mock.requests();
+    let waited = requests[1].came - requests[0].came;
+    assert!((Duration::from_secs(10)..Duration::from_secs(15)).contains(&waited), "{waited:?}");
+    assert_eq!(requests[0].body["batch"], requests[1].body["batch"]);
 }

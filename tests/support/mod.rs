@@ -3,6 +3,8 @@
 #[path = "../../benches/support/w1.rs"]
 pub mod w1_loop;
 
+pub mod segment_api;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

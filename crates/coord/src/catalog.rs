@@ -28,6 +28,9 @@ pub struct Record {
     pub create_sql: String,
     /// For a source: the number of its raw records' shard.
     pub raw: Option<u64>,
+    /// The number of another shard: of the calls of a sink's dry run, of the requests a source has refused.
+    #[serde(default)]
+    pub second: Option<u64>,
     /// For a Kafka source: where each partition starts, resolved when it was created.
     #[serde(default)]
     pub start_offsets: BTreeMap<i32, i64>,

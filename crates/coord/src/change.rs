@@ -60,6 +60,11 @@ impl CatalogState {
                 let id = self.allocate();
                 let raw =
                     matches!(plan.item, CreateItem::Source(_) | CreateItem::Sink(_)).then(|| self.allocate());
+                let has_second = match &plan.item {
+                    CreateItem::Sink(sink) => sinks::is_dry_run(sink),
+                    _ => false,
+                };
+                let second = has_second.then(|| self.allocate());
                 let name = plan.name.clone();
                 let record = Record {
                     id,
@@ -67,6 +72,7 @@ impl CatalogState {
                     kind: plan.kind(),
                     create_sql: plan.create_sql.clone(),
                     raw,
+                    second,
                     start_offsets: start_offsets.clone(),
                     fingerprint: None,
                     applied: applied.clone(),
@@ -123,7 +129,7 @@ impl CatalogState {
     pub fn add(&mut self, plan: &CreatePlan, record: &Record) -> Result<(), SqlError> {
         let id = GlobalId::User(record.id);
         let mut item = item(plan, id, None);
-        let mut progress = None;
+        let (mut progress, mut second) = (None, None);
         // What its errors relation reads, and that relation.
         let mut errors = None;
         match &plan.item {
@@ -176,6 +182,15 @@ impl CatalogState {
             }
             CreateItem::Sink(_) => {
                 let raw = record.raw.ok_or_else(|| SqlError::internal("a sink has no errors shard"))?;
+                if let Some(calls) = record.second {
+                    let calls = sinks::calls_item(record.id, plan.name.clone(), GlobalId::User(calls));
+                    if self.names.contains_key(&calls.name) {
+                        let message = format!("relation \"{}\" already exists", calls.name.item);
+                        return Err(SqlError::new(code::DUPLICATE_TABLE, message)
+                            .with_detail("A dry run's calls are shown under this name."));
+                    }
+                    second = Some(calls);
+                }
                 progress = Some(sinks::errors_item(record.id, plan.name.clone(), GlobalId::User(raw)));
             }
             CreateItem::Type => {}
@@ -184,7 +199,7 @@ impl CatalogState {
         if let Some((of, (definition, desc))) = errors {
             self.add_errors(record.id, &plan.name, of, definition, desc);
         }
-        progress.into_iter().for_each(|item| self.insert(item, None));
+        progress.into_iter().chain(second).for_each(|item| self.insert(item, None));
         Ok(())
     }
 

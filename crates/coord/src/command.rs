@@ -27,6 +27,15 @@ pub enum Command {
         /// What.
         said: sink::feed::Said,
     },
+    /// Rows of a sink's errors relation are sent again; the answer: how many go, and how many cannot.
+    Replay {
+        /// The sink.
+        id: GlobalId,
+        /// The rows.
+        letters: Vec<Row>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(usize, usize), SqlError>>,
+    },
     /// A worker says something.
     Dataflow(dataflow::Response),
     /// Storage's answer about the oldest group that it had not answered.

@@ -613,6 +613,7 @@ impl State {
         match command {
             Command::Source { id, epoch, event } => self.source_event(id, epoch, event),
             Command::Sink { id, epoch, said } => self.sink_said(id, epoch, said),
+            Command::Replay { id, letters, reply } => drop(reply.send(self.replay(id, letters))),
             Command::Dataflow(response) => self.response(response),
             Command::Appended(result) => self.appended(result),
             Command::Read(read) => self.read(*read),

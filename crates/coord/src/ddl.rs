@@ -142,7 +142,8 @@ impl State {
                 let raw = record.raw.ok_or_else(|| SqlError::internal("a sink has no errors shard"))?;
                 let first = record.start_offsets.get(&0).map_or(0, |t| *t as u64);
                 let delivered = recovered.and(self.storage.progress(record.id).get(&0).map(|t| *t as u64));
-                self.add_sink(record.id, raw, *sink, first, delivered)?;
+                let second = record.second.map(GlobalId::User);
+                self.add_sink(record.id, GlobalId::User(raw), second, *sink, first, delivered)?;
                 if recovered.is_none() {
                     self.start_sink(id);
                 }
@@ -300,8 +301,8 @@ impl State {
         }
         let variables = Variables::default();
         for record in records {
-            self.catalog.next_id =
-                self.catalog.next_id.max(record.id + 1).max(record.raw.map_or(0, |r| r + 1));
+            let last = [Some(record.id), record.raw, record.second].into_iter().flatten().max();
+            self.catalog.next_id = self.catalog.next_id.max(last.map_or(0, |last| last + 1));
             let what = format!("{} (u{})", record.object_name(), record.id);
             let upper = recovered.shards.get(&ShardId(record.id)).map_or(0, |s| s.upper);
             let created = self.plan_again(&record, &recovered, &variables).and_then(|plan| {

@@ -4,11 +4,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use repr::GlobalId;
+use repr::error::code;
+use repr::{GlobalId, SqlError};
 use sink::kafka::{Message, Place, ProduceError, Producer};
+use source::SourceError;
 use sql::plan::ConnectionPlan;
 use tokio::sync::oneshot;
 
+use crate::catalog::CatalogState;
 use crate::coordinator::Handle;
 use crate::push::Refusal;
 
@@ -57,7 +60,11 @@ impl Handle {
                 return Err(Refusal::new(401, "user and password must be those of the Kafka connection"));
             }
         }
-        let producer = self.producer(item.id, connection)?;
+        if self.shared.offline {
+            return Err(Refusal::new(503, "the engine runs offline"));
+        }
+        let producer =
+            self.shared.producers.get(item.id, connection).map_err(|e| Refusal::new(503, e.to_string()))?;
         message.timestamp = i64::try_from(self.shared.clock.now()).unwrap_or(i64::MAX);
         let (tell, told) = oneshot::channel();
         producer.send(&message, move |result| tell.send(result).unwrap_or_default());
@@ -69,19 +76,27 @@ impl Handle {
         })?;
         Ok((place, message.timestamp))
     }
+}
 
-    fn producer(&self, id: GlobalId, connection: source::KafkaConnection) -> Result<Arc<Producer>, Refusal> {
-        if self.shared.offline {
-            return Err(Refusal::new(503, "the engine runs offline"));
-        }
-        let mut all = self.shared.producers.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl Producers {
+    /// The producer of a connection of the catalog.
+    pub(crate) fn of(&self, catalog: &CatalogState, id: GlobalId) -> Result<Arc<Producer>, SqlError> {
+        let connection = catalog.items.get(&id).and_then(|i| i.connection.as_ref());
+        let Some(ConnectionPlan::Kafka(plan)) = connection else {
+            return Err(SqlError::internal("a connection to Kafka is gone"));
+        };
+        self.get(id, catalog.kafka_connection(plan)?)
+            .map_err(|e| SqlError::new(code::CONNECTION_FAILURE, e.to_string()))
+    }
+
+    fn get(&self, id: GlobalId, connection: source::KafkaConnection) -> Result<Arc<Producer>, SourceError> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, producer)) = all.get(&id)
             && *of == connection
         {
             return Ok(producer.clone());
         }
-        let producer = Producer::new(&connection).map_err(|e| Refusal::new(503, e.to_string()))?;
-        let producer = Arc::new(producer);
+        let producer = Arc::new(Producer::new(&connection)?);
         all.insert(id, (connection, producer.clone()));
         Ok(producer)
     }

@@ -20,6 +20,7 @@ impl Session {
                 for (own, suffix) in [
                     (introspection::errors_id(number), "_errors"),
                     (introspection::progress_id(number), "_progress"),
+                    (introspection::progress_id(number), "_calls"),
                 ] {
                     let follows = |n: &ObjectName| n.item == format!("{}{suffix}", old.item);
                     if catalog.items.get(&own).is_some_and(|i| follows(&i.name)) {

@@ -393,6 +393,19 @@ impl Session {
             Plan::AlterSecret { id, value } => {
                 self.ddl(Ddl::AlterSecret { id: *id, value: value.clone() }, version, "ALTER SECRET").await
             }
+            Plan::ReplayErrors { sink, letters } => {
+                if matches!(self.transaction, Transaction::Open(_)) {
+                    let message = "ALTER SINK … REPLAY ERRORS cannot be run inside a transaction block";
+                    return Err(SqlError::new(code::ACTIVE_SQL_TRANSACTION, message));
+                }
+                let Some(rows) = self.select(letters, version, parameters).await? else { return Ok(None) };
+                let letters = rows.collect().await?;
+                let (reply, answer) = oneshot::channel();
+                self.handle.send(Command::Replay { id: *sink, letters, reply })?;
+                let answer = answer.await.map_err(|_| shutting_down())?;
+                self.notices.push(crate::sinks::replay_notice(answer?));
+                done("ALTER SINK")
+            }
             Plan::ValidateConnection(id) => {
                 self.validate_connection_object(*id).await?;
                 done("VALIDATE CONNECTION")

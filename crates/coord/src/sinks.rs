@@ -2,15 +2,16 @@
 //!
 //! A sink reads the stored changes of its object up to a time that is complete and durable, so that what it sent it reads
 //! the same after a crash. How far it has come goes to storage as a source's offsets do, in one frame with its dead
-//! letters, which are a relation: `<sink>_errors`.
+//! letters, which are a relation: `<sink>_errors`. A dry run's calls are another: `<sink>_calls`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use plan::hir::HirRelationExpr;
+use repr::error::code;
 use repr::{Arena, Datum, GlobalId, RelationDesc, Row, RowBlock, ScalarType, SqlError, Timestamp};
 use sink::feed::{Group, Said, SinkHandle, Start};
-use sink::segment::{Call, DeadLetter, Delivery, Mapping, SegmentSink};
+use sink::segment::{Call, DeadLetter, Delivery, Event, Gate, Letters, Mapping, SegmentSink};
 use sql::plan::{ConnectionPlan, SegmentSinkPlan, SinkCall, SinkInto, SinkPlan};
 use sql::{CatalogItem, ObjectName};
 use storage::{BlockKind, ShardId, Storage};
@@ -26,6 +27,12 @@ pub(crate) struct Sink {
     desc: RelationDesc,
     /// The collection of its dead letters.
     errors: GlobalId,
+    /// That of a dry run's calls.
+    calls: Option<GlobalId>,
+    /// Shared by all sinks of the connection.
+    gate: Arc<Gate>,
+    /// Dead letters that are on their way again.
+    replaying: BTreeSet<Row>,
     /// When it was created.
     first: Timestamp,
     /// All up to here is delivered or dead.
@@ -69,22 +76,80 @@ pub(crate) fn errors_item(number: u64, mut name: ObjectName, errors: GlobalId) -
     introspection::errors_item(number, name, GlobalId::User(number), definition, desc)
 }
 
+/// Whether a sink only shows what it would send.
+pub(crate) fn is_dry_run(plan: &SinkPlan) -> bool {
+    match &plan.into {
+        SinkInto::Segment(plan) => plan.dry_run,
+    }
+}
+
+/// The columns of a dry run's calls.
+fn calls_desc() -> RelationDesc {
+    RelationDesc::new([
+        ("occurred_at", ScalarType::TimestampTz { precision: None }.nullable(false)),
+        ("message_id", ScalarType::Text.nullable(false)),
+        ("body", ScalarType::Jsonb.nullable(false)),
+    ])
+}
+
+/// The relation of a dry run's calls: it comes and goes with the sink.
+pub(crate) fn calls_item(number: u64, mut name: ObjectName, calls: GlobalId) -> CatalogItem {
+    name.item = format!("{}_calls", name.item);
+    let desc = calls_desc();
+    let definition = HirRelationExpr::Get { id: calls, typ: desc.types() };
+    let mut item = introspection::errors_item(number, name, GlobalId::User(number), definition, desc);
+    item.id = introspection::progress_id(number);
+    item
+}
+
+/// What the client is told of a replay.
+pub(crate) fn replay_notice((sent, left): (usize, usize)) -> SqlError {
+    let notice = SqlError::new(repr::SqlState::new("00000"), format!("{sent} calls are sent again"));
+    if left == 0 {
+        return notice;
+    }
+    notice
+        .with_detail(format!(
+            "{left} stay: they were never sent, since Segment would drop them, or are on their way."
+        ))
+        .with_hint("Correct the view: the corrected rows are sent as new calls.")
+}
+
 impl State {
     /// Puts a sink in place; [`State::start_sink`] starts it. `delivered`: how far it had come before a restart.
     pub(crate) fn add_sink(
         &mut self,
         number: u64,
-        raw: u64,
+        errors: GlobalId,
+        calls: Option<GlobalId>,
         plan: SinkPlan,
         first: Timestamp,
         delivered: Option<Timestamp>,
     ) -> Result<(), SqlError> {
-        let (id, errors) = (GlobalId::User(number), GlobalId::User(raw));
+        let id = GlobalId::User(number);
         let desc = self.catalog.items.get(&plan.from).and_then(|i| i.desc.clone());
         let desc = desc.ok_or_else(|| SqlError::internal("a sink's object has no rows"))?;
-        self.add_collection(errors, errors_desc().types(), true, None);
+        // Letters leave when they are sent again.
+        self.add_collection(errors, errors_desc().types(), false, None);
+        if let Some(calls) = calls {
+            self.add_collection(calls, calls_desc().types(), true, None);
+        }
+        let same = self.sinks.values().find(|s| s.plan.connection == plan.connection);
+        let gate = same.map(|s| s.gate.clone()).unwrap_or_default();
         let delivered = delivered.or((!plan.snapshot).then_some(first));
-        let sink = Sink { plan, desc, errors, first, delivered, told: 0, epoch: 0, running: None };
+        let sink = Sink {
+            plan,
+            desc,
+            errors,
+            calls,
+            gate,
+            replaying: BTreeSet::new(),
+            first,
+            delivered,
+            told: 0,
+            epoch: 0,
+            running: None,
+        };
         self.sinks.insert(id, sink);
         Ok(())
     }
@@ -93,6 +158,7 @@ impl State {
     pub(crate) fn drop_sink(&mut self, id: GlobalId, number: u64) {
         if let Some(sink) = self.sinks.remove(&id) {
             self.drop_collection(sink.errors);
+            sink.calls.into_iter().for_each(|calls| self.drop_collection(calls));
         }
         self.sink_statuses.remove(&id);
         self.pending.drop_progress.push(number);
@@ -109,6 +175,7 @@ impl State {
         }
         let Some(sink) = self.sinks.get_mut(&id) else { return };
         (sink.epoch, sink.told) = (epoch, 0);
+        sink.replaying.clear();
         let GlobalId::User(number) = id else { return };
         let (commands, clock) = (self.commands.clone(), self.shared.clock.clone());
         let (storage, shard) = (self.storage.clone(), shard_of(sink.plan.from));
@@ -120,8 +187,18 @@ impl State {
             say: Box::new(move |said| commands.send(Command::Sink { id, epoch, said }).is_ok()),
         };
         let started = match &sink.plan.into {
-            SinkInto::Segment(plan) => segment(&self.catalog, sink, plan, number)
-                .map(|(mapping, delivery)| SegmentSink { mapping, delivery, start }.start()),
+            SinkInto::Segment(plan) => {
+                let letters = plan.dead_letters.as_ref().map(|(connection, topic)| {
+                    let producer = self.shared.producers.of(&self.catalog, *connection)?;
+                    let sink = self.catalog.items.get(&id).map_or_else(String::new, |i| i.name.item.clone());
+                    Ok::<_, SqlError>(Letters { producer, topic: topic.clone(), sink })
+                });
+                letters.transpose().and_then(|letters: Option<Letters>| {
+                    let (mapping, delivery) = segment(&self.catalog, sink, plan, number)?;
+                    let dry_run = plan.dry_run;
+                    Ok(SegmentSink { mapping, delivery, dry_run, letters, start }.start())
+                })
+            }
         };
         let unstarted = |e: std::io::Error| format!("no thread could be started: {e}");
         match started.map_err(|e| e.message).and_then(|s| s.map_err(unstarted)) {
@@ -156,6 +233,35 @@ impl State {
         }
     }
 
+    /// Sends rows of a sink's errors relation again: how many go, and how many cannot.
+    pub(crate) fn replay(&mut self, id: GlobalId, letters: Vec<Row>) -> Result<(usize, usize), SqlError> {
+        let gone = || SqlError::new(code::UNDEFINED_OBJECT, "the sink was dropped");
+        let sink = self.sinks.get_mut(&id).ok_or_else(gone)?;
+        let running =
+            sink.running.as_ref().filter(|r| r.replays() && sink.calls.is_none()).ok_or_else(|| {
+                SqlError::new(code::OBJECT_NOT_IN_PREREQUISITE_STATE, "the sink sends nothing").with_hint(
+                    "Dry runs, sinks that stand still and engines that run offline replay nothing.",
+                )
+            })?;
+        let all = letters.len();
+        let mut calls = vec![];
+        for letter in letters {
+            let datums = letter.unpack();
+            let (Datum::Text(message_id), Datum::Int32(1..), body) = (datums[1], datums[4], datums[5]) else {
+                continue;
+            };
+            let mut text = String::new();
+            repr::text::print(body, &ScalarType::Jsonb, &mut text);
+            let call = Event::again(message_id, &text);
+            if sink.replaying.insert(letter.clone()) {
+                calls.push((letter, call));
+            }
+        }
+        let sent = calls.len();
+        running.replay(calls);
+        Ok((sent, all - sent))
+    }
+
     /// A sink says something.
     pub(crate) fn sink_said(&mut self, id: GlobalId, epoch: u64, said: Said) {
         let now = self.now();
@@ -177,13 +283,50 @@ impl State {
                     let upto = i64::try_from(upto).unwrap_or(i64::MAX);
                     self.pending.progress.entry(number).or_default().insert(0, upto);
                 }
-                if !dead.is_empty() {
-                    let mut block = RowBlock::default();
-                    dead.iter().for_each(|d| block.push(dead_letter(d, now).as_ref(), 1));
-                    self.pending.bytes += block.byte_len();
-                    self.pending.blocks.push((sink.errors, Arc::new(block)));
-                }
+                let errors = (sink.errors, dead.iter().map(|d| (dead_letter(d, now), 1)).collect());
+                self.sink_rows([errors]);
             }
+            Said::Replayed { sent, returned } => {
+                status.messages += sent.len() as u64;
+                let mut rows: Vec<(Row, i64)> = vec![];
+                rows.extend(returned.iter().map(|(_, dead)| (dead_letter(dead, now), 1)));
+                rows.extend(
+                    sent.into_iter().chain(returned.into_iter().map(|(row, _)| row)).map(|r| (r, -1)),
+                );
+                rows.iter().filter(|r| r.1 < 0).for_each(|r| _ = sink.replaying.remove(&r.0));
+                let errors = (sink.errors, rows);
+                self.sink_rows([errors]);
+            }
+            Said::Shown { upto, calls, dead } => {
+                let (GlobalId::User(number), Some(shown)) = (id, sink.calls) else { return };
+                sink.delivered = Some(upto);
+                let at = i64::try_from(upto).unwrap_or(i64::MAX);
+                self.pending.progress.entry(number).or_default().insert(0, at);
+                let call = |event: &Event| {
+                    let arena = Arena::new();
+                    let body = repr::text::parse(&event.json, &ScalarType::Jsonb, &arena);
+                    Row::pack([
+                        Datum::TimestampTz(at.saturating_mul(1_000)),
+                        Datum::Text(&event.id),
+                        body.unwrap_or(Datum::Jsonb(repr::Jsonb::NULL)),
+                    ])
+                };
+                let calls = (shown, calls.iter().map(|c| (call(c), 1)).collect());
+                let errors = (sink.errors, dead.iter().map(|d| (dead_letter(d, now), 1)).collect());
+                self.sink_rows([calls, errors]);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Rows of the relations that sinks write, for the next tick.
+    fn sink_rows<const N: usize>(&mut self, rows: [(GlobalId, Vec<(Row, i64)>); N]) {
+        for (id, rows) in rows.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+            let mut block = RowBlock::default();
+            rows.iter().for_each(|(row, diff)| block.push(row.as_ref(), *diff));
+            self.pending.bytes += block.byte_len();
+            self.pending.blocks.push((id, Arc::new(block)));
         }
     }
 }
@@ -226,6 +369,9 @@ fn segment(
         batch_bytes: plan.batch_bytes,
         batch_events: plan.batch_events,
         rate: plan.rate,
+        connection_rate: connection.rate,
+        gate: sink.gate.clone(),
+        lanes: plan.lanes,
         retry_for: plan.retry_for,
     };
     Ok((mapping, delivery))

@@ -3,7 +3,7 @@
 use crossbeam_channel::{Receiver, Sender};
 use repr::Row;
 
-use crate::segment::DeadLetter;
+use crate::segment::{DeadLetter, Event};
 
 /// The changes of one time.
 pub type Group = (u64, Vec<(Row, i64)>);
@@ -26,6 +26,22 @@ pub enum Said {
         /// Those that were not.
         dead: Vec<DeadLetter>,
     },
+    /// Letters that were to be sent again, as their relation has them.
+    Replayed {
+        /// Those that were taken,
+        sent: Vec<Row>,
+        /// and those that were not, with what they have become.
+        returned: Vec<(Row, DeadLetter)>,
+    },
+    /// What a dry run would have sent.
+    Shown {
+        /// All up to this time is said.
+        upto: u64,
+        /// The calls,
+        calls: Vec<Event>,
+        /// and what could not have been sent.
+        dead: Vec<DeadLetter>,
+    },
     /// Whether it is running, or stalled and why.
     Status(Option<String>),
 }
@@ -43,7 +59,7 @@ pub struct Start {
     /// When it was created.
     pub first: u64,
     /// The clock, ms.
-    pub now: Box<dyn Fn() -> u64 + Send>,
+    pub now: Box<dyn Fn() -> u64 + Send + Sync>,
     /// What it says.
     pub say: Say,
 }
@@ -52,6 +68,7 @@ pub struct Start {
 #[derive(Debug)]
 pub struct SinkHandle {
     readable: Sender<u64>,
+    replay: Option<Sender<Vec<(Row, Event)>>>,
     _running: Sender<()>,
 }
 
@@ -59,6 +76,22 @@ impl SinkHandle {
     /// All changes up to this time can be read.
     pub fn readable(&self, time: u64) {
         let _ = self.readable.send(time);
+    }
+
+    /// Whether it can send letters again.
+    pub fn replays(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// Sends letters again: each as its relation has it, and as a call.
+    pub fn replay(&self, letters: Vec<(Row, Event)>) {
+        if let Some(replay) = &self.replay {
+            let _ = replay.send(letters);
+        }
+    }
+
+    pub(crate) fn with_replay(self, replay: Sender<Vec<(Row, Event)>>) -> SinkHandle {
+        SinkHandle { replay: Some(replay), ..self }
     }
 }
 
@@ -69,7 +102,7 @@ pub(crate) fn spawn(
     let (readable, wake) = crossbeam_channel::unbounded();
     let (running, stop) = crossbeam_channel::bounded(0);
     std::thread::Builder::new().name("sink".into()).spawn(move || run(wake, stop))?;
-    Ok(SinkHandle { readable, _running: running })
+    Ok(SinkHandle { readable, replay: None, _running: running })
 }
 
 /// It was told to stop.

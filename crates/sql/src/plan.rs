@@ -101,6 +101,13 @@ pub enum Plan {
         /// The value.
         value: SecretValue,
     },
+    /// `ALTER SINK … REPLAY ERRORS`: these rows of its errors relation.
+    ReplayErrors {
+        /// The sink.
+        sink: GlobalId,
+        /// Which.
+        letters: Box<SelectPlan>,
+    },
     /// `VALIDATE CONNECTION`.
     ValidateConnection(GlobalId),
     /// `COMMENT ON`: recorded.
@@ -431,6 +438,8 @@ pub struct SegmentConnectionPlan {
     pub url: Option<String>,
     /// The secret that holds the write key.
     pub write_key: GlobalId,
+    /// All its sinks together send so many requests in a second at most.
+    pub rate: f64,
 }
 
 /// A sink: changes of a stored object go elsewhere.
@@ -468,8 +477,14 @@ pub struct SegmentSinkPlan {
     pub batch_events: usize,
     /// So many requests are sent in a second at most.
     pub rate: f64,
+    /// So many are on their way at a time, each of other users.
+    pub lanes: usize,
     /// For so long a batch is tried again.
     pub retry_for: Duration,
+    /// Where dead letters go beside: a connection to Kafka, and a topic.
+    pub dead_letters: Option<(GlobalId, String)>,
+    /// Nothing is sent: `<sink>_calls` shows the calls.
+    pub dry_run: bool,
 }
 
 /// Which call a row becomes.

@@ -45,6 +45,7 @@ fn record(item: &CatalogItem, applied: bool) -> Record {
         kind: item.kind,
         create_sql: item.create_sql.clone(),
         raw: None,
+        second: None,
         start_offsets: BTreeMap::new(),
         fingerprint: None,
         applied: applied.then(|| ("set".into(), "hash".into())),

@@ -43,6 +43,18 @@ pub struct Event {
     pub id: String,
     /// Its JSON.
     pub json: String,
+    /// Whose it is: calls of one user are sent in order.
+    pub user: String,
+}
+
+impl Event {
+    /// A call that was made before.
+    pub fn again(id: &str, json: &str) -> Event {
+        let body: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+        let text = |name| body.get(name).and_then(|v| v.as_str()).map(str::to_string);
+        let user = text("userId").or(text("anonymousId")).unwrap_or_default();
+        Event { id: id.into(), json: json.into(), user }
+    }
 }
 
 /// A call that cannot be sent, or was not taken.
@@ -232,7 +244,7 @@ impl Mapping {
             problem.get_or_insert(format!("the call has {} bytes, {EVENT_BYTES} are allowed", json.len()));
         }
         match problem {
-            None => Ok(Event { id, json }),
+            None => Ok(Event { id, json, user: call.user() }),
             Some(reason) => Err(DeadLetter { message_id: id, reason, status: None, attempts: 0, body: json }),
         }
     }
@@ -280,12 +292,12 @@ impl Mapping {
                 let id = format!("{base}-{kind}");
                 call.put("type", &quoted(kind));
                 call.put("messageId", &quoted(&id));
-                let json = call.json();
+                let (json, user) = (call.json(), call.user());
                 events.push(if nobody {
                     let reason = "user_id and anonymous_id missing".into();
                     Err(DeadLetter { message_id: id, reason, status: None, attempts: 0, body: json })
                 } else {
-                    Ok(Event { id, json })
+                    Ok(Event { id, json, user })
                 });
             }
         }
@@ -300,6 +312,12 @@ struct Fields(BTreeMap<String, String>);
 impl Fields {
     fn put(&mut self, name: &str, json: &str) {
         self.0.insert(name.into(), json.into());
+    }
+
+    /// Who the call is about, as text that is the same for all of one user.
+    fn user(&self) -> String {
+        let id = self.0.get("userId").or(self.0.get("anonymousId"));
+        id.and_then(|id| serde_json::from_str(id).ok()).unwrap_or_default()
     }
 
     fn json(&self) -> String {

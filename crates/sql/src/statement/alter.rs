@@ -2,7 +2,7 @@
 
 use repr::error::code;
 use repr::{GlobalId, SqlError};
-use sqlparser::ast::{ObjectName, Spanned};
+use sqlparser::ast::{Expr, ObjectName, Spanned};
 
 use super::{names, secret};
 use crate::catalog::{ItemKind, ObjectName as CatalogName};
@@ -15,6 +15,7 @@ use crate::planner::Planner;
 pub(crate) enum Statement {
     Secret { name: ObjectName, if_exists: bool, value: secret::Value },
     Rename { kind: ItemKind, name: ObjectName, if_exists: bool, to: sqlparser::ast::Ident },
+    Replay { sink: ObjectName, selection: Option<Box<Expr>> },
     NoOp(&'static str),
 }
 
@@ -43,6 +44,17 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
         }
         return Ok(Statement::Secret { name, if_exists, value: secret::parse_value(p)? });
     }
+    if p.word("sink") {
+        let sink = p.object_name()?;
+        if !p.word("replay errors") {
+            return Err(unsupported(
+                "this ALTER SINK",
+                "ALTER SINK … REPLAY ERRORS [WHERE …] is supported; drop and create the sink.",
+            ));
+        }
+        let selection = if p.word("where") { Some(Box::new(p.sql(|p| p.parse_expr())?)) } else { None };
+        return Ok(Statement::Replay { sink, selection });
+    }
     for (word, tag) in [
         ("system", "ALTER SYSTEM"),
         ("cluster", "ALTER CLUSTER"),
@@ -67,6 +79,14 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         Statement::NoOp(tag) => {
             super::source::no_effect(planner, tag);
             Ok(Plan::NoOp(tag))
+        }
+        Statement::Replay { sink, selection } => {
+            let item = names::existing(planner, &sink, ItemKind::Sink)?;
+            let name = CatalogName { item: super::errors::errors_name(&item.name.item), ..item.name.clone() };
+            let errors = planner.catalog.item(&name.database, &name.schema, &name.item);
+            let errors = errors.ok_or_else(|| SqlError::internal("a sink has no errors relation"))?;
+            let letters = super::write::rows_where(planner, errors, selection.as_deref())?;
+            Ok(Plan::ReplayErrors { sink: item.id, letters: Box::new(letters) })
         }
         Statement::Rename { kind, name, if_exists, to } => {
             if if_exists && skipped(planner, kind, &name)? {

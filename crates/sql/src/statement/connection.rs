@@ -97,7 +97,7 @@ fn segment_options(
     options: &[WithOption],
     uses: &mut Vec<GlobalId>,
 ) -> Result<SegmentConnectionPlan, SqlError> {
-    let (mut url, mut write_key) = (None, None);
+    let (mut url, mut write_key, mut rate) = (None, None, 1_000.0);
     for option in options {
         match option.name.as_str() {
             "WRITE KEY" => write_key = Some(secret(planner, option, uses)?),
@@ -111,11 +111,18 @@ fn segment_options(
                 }
                 url = Some(text);
             }
+            "RATE LIMIT" => {
+                rate = text(option)?.parse().unwrap_or(f64::NAN);
+                if !(0.01..=100_000.0).contains(&rate) {
+                    let message = "invalid RATE LIMIT: a number from 0.01 to 100000 is needed";
+                    return Err(SqlError::new(code::INVALID_PARAMETER_VALUE, message));
+                }
+            }
             _ => return Err(unknown_option(option)),
         }
     }
     match write_key {
-        Some(StringOrSecret::Secret(write_key)) => Ok(SegmentConnectionPlan { url, write_key }),
+        Some(StringOrSecret::Secret(write_key)) => Ok(SegmentConnectionPlan { url, write_key, rate }),
         _ => Err(SqlError::new(code::INVALID_PARAMETER_VALUE, "must specify WRITE KEY")
             .with_hint("Create a secret and write WRITE KEY = SECRET name.")),
     }

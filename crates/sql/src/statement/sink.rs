@@ -4,8 +4,9 @@
 //!   CREATE SINK [IF NOT EXISTS] s FROM v INTO SEGMENT CONNECTION c
 //!     (CALL TRACK | IDENTIFY | GROUP | PAGE | SCREEN | ALIAS | AUDIENCE | FROM COLUMN column
 //!      [, AUDIENCE KEY 'a'] [, FLUSH INTERVAL '100 ms'] [, MAX BATCH BYTES n] [, MAX BATCH EVENTS n]
-//!      [, RATE LIMIT n] [, RETRY MAX '12 h'])
-//!     [KEY (column, …) [NOT ENFORCED]] [ENVELOPE UPSERT] [WITH (SNAPSHOT = false)]
+//!      [, RATE LIMIT n] [, LANES n] [, RETRY MAX '12 h']
+//!      [, DEAD LETTER TOPIC 't', DEAD LETTER CONNECTION k])
+//!     [KEY (column, …) [NOT ENFORCED]] [ENVELOPE UPSERT] [WITH (SNAPSHOT = false, DRY RUN)]
 //! ```
 
 use std::time::Duration;
@@ -121,9 +122,14 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         batch_bytes: 475_000,
         batch_events: 2_500,
         rate: 1_000.0,
+        lanes: 4,
         retry_for: Duration::from_secs(12 * 3600),
+        dead_letters: None,
+        dry_run: false,
     };
     let (mut called, mut audience_key) = (false, None);
+    let (mut letters_topic, mut letters_connection) = (None, None);
+    let mut uses = vec![from.id, connection.id];
     for option in &s.options {
         let number = |least: f64, most: f64| {
             let n: f64 = text(option)?.parse().unwrap_or(f64::NAN);
@@ -139,6 +145,18 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             "MAX BATCH BYTES" => plan.batch_bytes = number(40_000.0, 500_000.0)? as usize,
             "MAX BATCH EVENTS" => plan.batch_events = number(1.0, 2_500.0)? as usize,
             "RATE LIMIT" => plan.rate = number(0.01, 100_000.0)?,
+            "LANES" => plan.lanes = number(1.0, 64.0)? as usize,
+            "DEAD LETTER TOPIC" => letters_topic = Some(text(option)?),
+            "DEAD LETTER CONNECTION" => {
+                let name = ObjectName::from(vec![Ident::with_quote('"', text(option)?)]);
+                let kafka = names::existing(planner, &name, ItemKind::Connection)?;
+                if !matches!(kafka.connection, Some(ConnectionPlan::Kafka(_))) {
+                    let message = format!("\"{}\" is not a connection to Kafka", kafka.name.item);
+                    return Err(SqlError::new(code::WRONG_OBJECT_TYPE, message));
+                }
+                uses.push(kafka.id);
+                letters_connection = Some(kafka.id);
+            }
             "RETRY MAX" => plan.retry_for = interval(option)?,
             call if call == "CALL" || call.starts_with("CALL ") => {
                 let written = text(option).unwrap_or_default();
@@ -182,6 +200,15 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         }
         _ => {}
     }
+    plan.dead_letters = match (letters_connection, letters_topic) {
+        (Some(connection), Some(topic)) => Some((connection, topic)),
+        (None, None) => None,
+        _ => {
+            let message = "DEAD LETTER TOPIC and DEAD LETTER CONNECTION belong together";
+            return Err(SqlError::new(code::SYNTAX_ERROR, message)
+                .with_hint("Write DEAD LETTER TOPIC 'topic', DEAD LETTER CONNECTION kafka_connection."));
+        }
+    };
     match s.envelope.as_deref() {
         None => {}
         Some("UPSERT") if plan.key.is_empty() => {
@@ -198,6 +225,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
     for option in &s.with {
         match option.name.as_str() {
             "SNAPSHOT" => snapshot = boolean(option)?,
+            "DRY RUN" => plan.dry_run = boolean(option)?,
             "SIZE" => no_effect(planner, "WITH (SIZE = …)"),
             _ => return Err(unknown_option(option)),
         }
@@ -218,7 +246,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         replace: None,
         if_not_exists: s.if_not_exists,
         temporary: false,
-        uses: vec![from.id, connection.id],
+        uses,
         desc: None,
         item: CreateItem::Sink(Box::new(SinkPlan {
             from: from.id,

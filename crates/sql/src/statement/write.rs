@@ -429,6 +429,21 @@ fn target<'s>(
     }
 }
 
+/// The rows of a relation that fulfil a condition.
+pub(crate) fn rows_where(
+    planner: &Planner<'_>,
+    item: &CatalogItem,
+    selection: Option<&Expr>,
+) -> Result<SelectPlan, SqlError> {
+    let (scope, env) = (Rc::new(table_scope(item, None)), Env::default());
+    let mut rel = planner.get(item)?;
+    if let Some(selection) = selection {
+        let predicate = planner.plan_bool(&Ctx::plain(&scope, &env, "WHERE"), selection, "WHERE")?;
+        rel = hirs::filter(rel, vec![predicate]);
+    }
+    select_all(rel, desc_of(item).clone())
+}
+
 pub(crate) fn plan_delete(planner: &Planner<'_>, s: Delete) -> Result<Plan, SqlError> {
     let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &s.from;
     let [one] = &from[..] else {
