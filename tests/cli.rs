@@ -169,6 +169,40 @@ fn topics_are_made_filled_and_read() {
     assert_eq!(out.status.code(), Some(4), "{}", text(&out.stderr));
     let listed = topic(&["list"]).1;
     assert!(listed.contains(" a     |          2 |        6") && listed.contains(" b "), "{listed}");
+    // The same by SQL, and on the page of figures.
+    let shown = |sql: &str| server.rows(sql);
+    assert_eq!(
+        shown(
+            "SELECT name, partitions, messages, cleanup_policy FROM mz_internal.mz_kafka_broker_topics ORDER BY name"
+        ),
+        ["a|2|6|delete", "b|1|0|compact"]
+    );
+    let bytes =
+        shown("SELECT topic FROM mz_internal.mz_kafka_broker_partitions WHERE bytes > 0 GROUP BY topic");
+    assert_eq!(bytes, ["a"]);
+    let lag = "SELECT g.name, g.state, g.lag, sum(o.committed_offset) FROM mz_internal.mz_kafka_broker_groups g
+        JOIN mz_internal.mz_kafka_broker_group_offsets o ON o.group_name = g.name GROUP BY g.name, g.state, g.lag";
+    assert_eq!(shown(lag), ["g|Empty|3|3"]);
+    assert_eq!(
+        shown("SHOW KAFKA TOPICS LIKE 'a%'").join(""),
+        shown("SHOW KAFKA TOPICS WHERE messages > 5").join("")
+    );
+    assert_eq!(shown("SHOW KAFKA GROUPS"), ["g|Empty|0|3"]);
+    assert_eq!(shown("SHOW KAFKA OFFSETS").len(), 2);
+    assert_eq!(shown("SHOW KAFKA PARTITIONS WHERE topic = 'a'").len(), 2);
+    let mut http = crate::support::Http::connect(&server.http).expect("it listens");
+    let (_, _, figures) = http.request("GET", "/metrics", "", b"").expect("an answer");
+    for figure in ["deltamill_kafka_topics 2", "deltamill_kafka_messages 6", "deltamill_kafka_group_lag 3"] {
+        assert!(figures.lines().any(|l| l == figure), "{figure} in {figures}");
+    }
+    let described = topic(&["describe", "b"]).1;
+    assert!(
+        described.contains("next offset") && described.ends_with("cleanup.policy=compact\n"),
+        "{described}"
+    );
+    assert!(topic(&["describe", "a", "--json"]).1.contains("\"partition\":1,"));
+    assert_eq!((topic(&["delete", "b"]).0, topic(&["delete", "b"]).0), (Some(0), Some(1)));
+    assert_eq!((topic(&["describe", "b"]).0, shown("SHOW KAFKA TOPICS LIKE 'b'").len()), (Some(1), 0));
     let wrong = topic(&["consume", "none"]);
     assert!(wrong.0 == Some(1) && wrong.2.contains("none"), "{wrong:?}");
     assert_eq!(topic(&["consume", "a", "--partition", "7"]).0, Some(1));

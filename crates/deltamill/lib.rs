@@ -162,12 +162,13 @@ impl Engine {
                 Some(broker.map_err(|e| StartError::Broker(e.to_string()))?)
             }
         };
-        let local_kafka = broker.as_ref().and_then(|broker| {
-            let authority = broker.authority()?.to_string();
-            Some(coord::LocalKafka {
+        let local_kafka = broker.as_ref().map(|broker| {
+            let reporter = broker.reporter();
+            coord::LocalKafka {
                 addresses: broker.listeners().iter().map(|l| l.address).collect(),
-                authority,
-            })
+                authority: broker.authority().map(String::from),
+                report: Arc::new(move || kafka_report(reporter.report())),
+            }
         });
         let loop_config = coord::Config {
             workers: config.workers,
@@ -234,6 +235,37 @@ impl Engine {
             session: coordinator.handle().session("materialize", None, &[]),
             runtime: runtime.handle().clone(),
         }
+    }
+}
+
+/// What the embedded Kafka says of itself, in the engine's words.
+fn kafka_report(report: broker::Report) -> coord::KafkaReport {
+    let partition = |p: broker::PartitionReport| coord::KafkaPartition {
+        start: p.start,
+        end: p.end,
+        stable: p.stable,
+        bytes: p.bytes,
+    };
+    let topic = |t: broker::TopicReport| coord::KafkaTopic {
+        id: t.id,
+        name: t.name,
+        partitions: t.partitions.into_iter().map(partition).collect(),
+        cleanup_policy: t.cleanup_policy,
+        retention_ms: t.retention_ms,
+        retention_bytes: t.retention_bytes,
+    };
+    let group = |g: broker::GroupReport| coord::KafkaGroup {
+        name: g.name,
+        state: g.state,
+        protocol_type: g.protocol_type,
+        members: g.members,
+        offsets: g.offsets,
+    };
+    coord::KafkaReport {
+        topics: report.topics.into_iter().map(topic).collect(),
+        groups: report.groups.into_iter().map(group).collect(),
+        connections: report.connections,
+        failed: report.failed,
     }
 }
 

@@ -47,7 +47,7 @@ struct Found {
     topic: u32,
     name: String,
     partition: i32,
-    batches: Vec<Indexed>,
+    batches: Vec<(Indexed, Piece)>,
     aborted: Vec<Aborted>,
     cleaned: i64,
     lag_ms: i64,
@@ -91,14 +91,14 @@ fn due(shared: &Shared, name: &str, partition: i32) -> Option<Found> {
     let lag_ms = topic.settings.compaction_lag_ms;
     let young = now().saturating_sub(lag_ms);
     let old = |b: &&Indexed| lag_ms == 0 || b.max_timestamp < young;
-    let dirty: u64 = dirty.take_while(old).map(|b| b.len as u64).sum();
+    let dirty: u64 = dirty.take_while(old).map(|b| u64::from(b.len)).sum();
     let enough = dirty > 0 && dirty as f64 >= topic.settings.dirty_ratio * place.bytes as f64;
     let passed = batches.clone().any(|b| b.horizon <= now());
     (enough || passed).then(|| Found {
         topic: topic.number,
         name: name.to_string(),
         partition,
-        batches: batches.cloned().collect(),
+        batches: batches.map(|b| (b.clone(), place.piece(b))).collect(),
         aborted: place.aborted.clone(),
         cleaned: place.cleaned,
         lag_ms,
@@ -110,11 +110,11 @@ fn due(shared: &Shared, name: &str, partition: i32) -> Option<Found> {
 fn compact(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle, found: Found) -> Option<()> {
     let young = now().saturating_sub(found.lag_ms);
     let (mut last, mut cleaned) = (Last::new(), found.cleaned);
-    for batch in found.batches.iter().filter(|b| b.base >= found.cleaned) {
+    for (batch, piece) in found.batches.iter().filter(|(b, _)| b.base >= found.cleaned) {
         if last.len() >= MAX_KEYS || (found.lag_ms > 0 && batch.max_timestamp >= young) {
             break;
         }
-        let (header, records) = read(shared, batch)?;
+        let (header, records) = read(shared, piece)?;
         let counts = !header.is_control() && !found.is_aborted(&header);
         for record in batch::records(&header, &records).filter(|_| counts) {
             if let Record { key: Some(key), offset, .. } = record? {
@@ -133,8 +133,8 @@ fn compact(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle, found: Found)
     };
     let (mut runs, mut bytes): (Vec<Run>, usize) = (vec![], 0);
     let mut adjacent = false;
-    for batch in found.batches.iter().take_while(|b| b.base < cleaned) {
-        let (header, records) = read(shared, batch)?;
+    for (batch, piece) in found.batches.iter().take_while(|(b, _)| b.base < cleaned) {
+        let (header, records) = read(shared, piece)?;
         let rewritten = if header.is_control() {
             Rewritten::Same
         } else if found.is_aborted(&header) {
@@ -165,8 +165,8 @@ fn compact(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle, found: Found)
     send(runs, Some(cleaned))
 }
 
-fn read(shared: &Shared, batch: &Indexed) -> Option<(Header, Vec<u8>)> {
-    let bytes = Piece::of(batch).read(shared.log.as_ref()).ok()?;
+fn read(shared: &Shared, piece: &Piece) -> Option<(Header, Vec<u8>)> {
+    let bytes = piece.clone().read(shared.log.as_ref()).ok()?;
     let header = Header::read(&bytes)?;
     let records = codec::unpack(header.attributes, bytes.get(HEADER..)?)?;
     Some((header, records))
@@ -265,7 +265,7 @@ mod tests {
     fn view(log: &SegmentLog, place: &crate::state::Partition) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut view = BTreeMap::new();
         for batch in &place.batches {
-            let bytes = Piece::of(batch).read(Some(log)).expect("it is there");
+            let bytes = place.piece(batch).read(Some(log)).expect("it is there");
             let header = Header::sound(&bytes).expect("sound");
             let records = codec::unpack(header.attributes, &bytes[HEADER..]).expect("whole");
             for record in batch::records(&header, &records) {
@@ -357,7 +357,7 @@ mod tests {
             let state = recovered.take_state();
             let Some(place) = state.partition("t", 0) else { continue };
             assert_eq!(view(&cut, place), expected, "cut at {end}");
-            assert!(place.bytes == place.batches.iter().map(|b| b.len as u64).sum::<u64>());
+            assert!(place.bytes == place.batches.iter().map(|b| u64::from(b.len)).sum::<u64>());
         }
         assert!(compactions > 10, "{compactions}");
     }

@@ -32,6 +32,7 @@ mod list {
     pub const INVALID_TXN_STATE: Code = 48;
     pub const INVALID_PRODUCER_ID_MAPPING: Code = 49;
     pub const INVALID_TRANSACTION_TIMEOUT: Code = 50;
+    pub const SECURITY_DISABLED: Code = 54;
     pub const OPERATION_NOT_ATTEMPTED: Code = 55;
     pub const STORAGE_ERROR: Code = 56;
     pub const SASL_AUTHENTICATION_FAILED: Code = 58;
@@ -41,6 +42,7 @@ mod list {
     pub const GROUP_SUBSCRIBED_TO_TOPIC: Code = 86;
     pub const INVALID_RECORD: Code = 87;
     pub const UNSTABLE_OFFSET_COMMIT: Code = 88;
+    pub const TRANSACTIONAL_ID_NOT_FOUND: Code = 105;
     pub const PRODUCER_FENCED: Code = 90;
 }
 pub use list::*;

@@ -35,8 +35,8 @@ const MAX_FRAME: usize = 100 << 20;
 const MAX_STRANGER_FRAME: usize = 512 << 10;
 /// Requests up to this are taken without asking how much memory there is.
 const SMALL_FRAME: usize = 64 << 10;
-/// Memory that all requests may take together, and all answers.
-pub const BUDGET_KIB: usize = 256 << 10;
+/// Memory that all requests may take together, and all answers: two of the longest, so that one can always come.
+pub const BUDGET_KIB: usize = 208 << 10;
 /// Answers of one connection under way.
 const UNDER_WAY: usize = 8;
 /// How long a client may take to send the rest of a frame, or to take an answer.
@@ -201,8 +201,16 @@ async fn respond(
 
 /// Waits for memory. A frame never needs more than there is.
 pub async fn reserve(budget: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
-    let kib = (bytes >> 10).clamp(1, BUDGET_KIB) as u32;
-    Arc::clone(budget).acquire_many_owned(kib).await.ok()
+    Arc::clone(budget).acquire_many_owned(kib(bytes)).await.ok()
+}
+
+/// As [`reserve`]; none: there is not so much now.
+pub fn reserve_now(budget: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(budget).try_acquire_many_owned(kib(bytes)).ok()
+}
+
+fn kib(bytes: usize) -> u32 {
+    (bytes >> 10).clamp(1, BUDGET_KIB) as u32
 }
 
 /// The first fields of a frame: key, version, correlation. The frame has at least eight bytes.

@@ -67,6 +67,16 @@ struct Member {
     sync: Option<oneshot::Sender<SyncGroupResponse>>,
 }
 
+/// A group in a list.
+pub struct Listed {
+    /// `consumer`, for consumers.
+    pub kind: StrBytes,
+    /// As Kafka calls it.
+    pub state: &'static str,
+    /// How many are in it.
+    pub members: usize,
+}
+
 /// What a member's client says of itself, and where it is.
 pub struct Who {
     pub client: StrBytes,
@@ -208,9 +218,11 @@ impl Groups {
         self.lock().get(group).is_some_and(|g| !g.members.is_empty())
     }
 
-    /// Name, kind and state of each group that has members.
-    pub fn list(&self) -> BTreeMap<String, (StrBytes, &'static str)> {
-        self.lock().iter().map(|(name, g)| (name.clone(), (g.kind.clone(), g.phase.name()))).collect()
+    /// The groups that have members, by name.
+    pub fn list(&self) -> BTreeMap<String, Listed> {
+        let listed =
+            |g: &Group| Listed { kind: g.kind.clone(), state: g.phase.name(), members: g.members.len() };
+        self.lock().iter().map(|(name, g)| (name.clone(), listed(g))).collect()
     }
 
     /// A group as it is; none: it has no members.

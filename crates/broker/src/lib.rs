@@ -30,6 +30,7 @@
 //! | [`entry`] | the bytes of the log |
 //! | [`transaction`] | who has a transactional id, and what is under way |
 //! | [`state`] | topics and where their records are |
+//! | [`report`] | what it says of itself |
 //! | [`writer`] | offsets, idempotence, group commit, recovery |
 
 mod api;
@@ -41,6 +42,7 @@ mod conn;
 mod entry;
 mod group;
 mod listener;
+mod report;
 mod sasl;
 mod schema;
 mod settings;
@@ -53,7 +55,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,6 +66,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 pub use crate::listener::{Listener, Protocol};
+pub use crate::report::{GroupReport, PartitionReport, Report, Reporter, TopicReport};
 pub use crate::sasl::User;
 use crate::sasl::Users;
 use crate::state::State;
@@ -193,11 +196,13 @@ impl Broker {
             auto_create: config.auto_create,
             default_partitions: config.default_partitions.clamp(1, writer::MAX_PARTITIONS),
             memory_limit: config.memory_limit,
+            dir: config.dir.as_ref().map_or_else(|| "memory".into(), |d| d.display().to_string()),
             state: Mutex::new(recovered.take_state()),
             log,
             jobs: Mutex::new(Some(jobs)),
             appended: Notify::new(),
             failed: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
             groups: group::Groups::default(),
             next_producer: AtomicI64::new(first_producer()),
             cleaning: Mutex::new(()),
@@ -265,12 +270,15 @@ pub(crate) struct Shared {
     auto_create: bool,
     default_partitions: i32,
     memory_limit: usize,
+    /// Where topics are, as it is shown.
+    dir: String,
     state: Mutex<State>,
     log: Option<SegmentLog>,
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     /// Woken whenever the visible state has changed.
     appended: Notify,
     failed: AtomicBool,
+    connections: AtomicUsize,
     groups: group::Groups,
     next_producer: AtomicI64,
     /// Held by who compacts.
@@ -370,6 +378,7 @@ async fn accept(sockets: Vec<(TcpListener, Protocol)>, shared: Arc<Shared>) {
     let (mut ticks, mut cleaning) = (0u32, None::<tokio::task::JoinHandle<()>>);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        shared.connections.store(connections.len(), Ordering::Relaxed);
         tokio::select! {
             Some((socket, peer, protocol)) = arrivals.recv() => {
                 if connections.len() >= MAX_CONNECTIONS {

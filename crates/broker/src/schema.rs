@@ -55,6 +55,9 @@ const fn within(from: i16, to: i16, kind: Kind) -> Field {
     Field { from, to, kind }
 }
 
+/// A right, or what rights are looked for by.
+const ACL: &[Field] = &[all(Fixed(1)), all(Text), all(Fixed(1)), all(Text), all(Text), all(Fixed(2))];
+
 /// All requests that are understood. A client takes the highest version that both sides know, so every maximum here is a
 /// feature that need not exist: Produce 12+ and Fetch 13+ name topics by id, OffsetCommit and OffsetFetch 9+ and
 /// FindCoordinator 5+ belong to newer groups and transactions. Metadata and ApiVersions begin at 0, with which old clients
@@ -332,6 +335,43 @@ pub static APIS: &[Api] = &[
             all(List(&[all(Text), all(List(&[all(Fixed(12)), from(2, Fixed(4)), all(Text)]))])),
         ],
     },
+    Api {
+        key: ApiKey::ListTransactions,
+        announced: (0, 1),
+        first: 0,
+        flexible: 0,
+        fields: &[all(Texts), all(Fixeds(8)), from(1, Fixed(8))],
+    },
+    Api {
+        key: ApiKey::DescribeTransactions,
+        announced: (0, 0),
+        first: 0,
+        flexible: 0,
+        fields: &[all(Texts)],
+    },
+    Api {
+        key: ApiKey::DescribeLogDirs,
+        announced: (1, 4),
+        first: 1,
+        flexible: 2,
+        fields: &[all(List(&[all(Text), all(Fixeds(4))]))],
+    },
+    Api {
+        key: ApiKey::ListPartitionReassignments,
+        announced: (0, 0),
+        first: 0,
+        flexible: 0,
+        fields: &[all(Fixed(4)), all(List(&[all(Text), all(Fixeds(4))]))],
+    },
+    Api {
+        key: ApiKey::DescribeAcls,
+        announced: (1, 3),
+        first: 1,
+        flexible: 2,
+        fields: &[all(Fixed(1)), all(Text), all(Fixed(1)), all(Text), all(Text), all(Fixed(2))],
+    },
+    Api { key: ApiKey::CreateAcls, announced: (1, 3), first: 1, flexible: 2, fields: &[all(List(ACL))] },
+    Api { key: ApiKey::DeleteAcls, announced: (1, 3), first: 1, flexible: 2, fields: &[all(List(ACL))] },
     Api {
         key: ApiKey::DescribeCluster,
         announced: (0, 1),

@@ -13,9 +13,6 @@ use crate::entry::BATCH_AT;
 use crate::settings::Settings;
 use crate::transaction::Place;
 
-/// Recent batches that are kept in memory beside the log, for those who read along.
-const CACHE_BYTES: usize = 32 << 20;
-
 /// A time that never comes.
 pub const NEVER: i64 = i64::MAX;
 
@@ -28,15 +25,10 @@ pub struct State {
     pub committed: BTreeMap<String, BTreeMap<(String, i32), Committed>>,
     /// Offsets that wait for the end of a producer's transaction.
     pub waiting: BTreeMap<Place, i64>,
-    /// Whether batches stay in memory because there is no log.
-    pub in_memory: bool,
     /// The bytes of all batches.
     pub bytes: u64,
     /// Grows whenever batches have gone or moved.
     pub version: u64,
-    /// The batches that are in memory and in the log, oldest first.
-    cache: VecDeque<(Arc<str>, u32, i32, i64)>,
-    cached: usize,
 }
 
 /// A topic.
@@ -56,6 +48,8 @@ pub struct Topic {
 pub struct Partition {
     /// By offset. Compaction leaves gaps.
     pub batches: VecDeque<Indexed>,
+    /// Where there is no log: the batches themselves, by the offset of their first record.
+    pub held: BTreeMap<i64, Bytes>,
     /// Their bytes.
     pub bytes: u64,
     /// The transactions under way: producer, and the offset of its first record.
@@ -81,7 +75,8 @@ pub struct Aborted {
     pub last: i64,
 }
 
-/// Where a batch is.
+/// Where a batch is. There is one of these for each batch in memory, and nothing else of it: recent ones are read from the
+/// log too, that is, from the system's cache.
 #[derive(Clone)]
 pub struct Indexed {
     /// The offset of its first record.
@@ -95,9 +90,7 @@ pub struct Indexed {
     /// Its place in the log.
     pub position: Position,
     /// Its bytes.
-    pub len: usize,
-    /// Its bytes, if they are in memory.
-    pub bytes: Option<Bytes>,
+    pub len: u32,
 }
 
 /// How far a group has read a partition.
@@ -121,14 +114,6 @@ pub enum Piece {
 }
 
 impl Piece {
-    /// Where a batch is to be read.
-    pub fn of(batch: &Indexed) -> Piece {
-        match &batch.bytes {
-            Some(bytes) => Piece::Here(bytes.clone()),
-            None => Piece::There(batch.position, batch.len),
-        }
-    }
-
     /// Its length.
     pub fn len(&self) -> usize {
         match self {
@@ -163,7 +148,7 @@ impl State {
         for (name, topic) in &self.topics {
             for (i, place) in topic.partitions.iter().enumerate() {
                 let here = place.batches.iter().filter(|b| b.position < before);
-                all.extend(here.map(|b| (name.clone(), i as i32, b.base, b.position, b.len)));
+                all.extend(here.map(|b| (name.clone(), i as i32, b.base, b.position, b.len as usize)));
             }
         }
         all
@@ -174,24 +159,15 @@ impl State {
         self.topics.get(topic)?.partitions.get(usize::try_from(partition).ok()?)
     }
 
-    /// Adds a batch at the end of a partition.
-    pub fn append(&mut self, topic: &str, partition: i32, batch: Indexed) {
-        let Some(found) = self.topics.get_mut(topic) else { return };
-        let (number, index) = (found.number, partition as usize);
-        let Some(place) = found.partitions.get_mut(index) else { return };
+    /// Adds a batch at the end of a partition; with its bytes, if there is no log.
+    pub fn append(&mut self, topic: &str, partition: i32, batch: Indexed, bytes: Option<Bytes>) {
+        let Some(place) = self.partition_mut(topic, partition) else { return };
         place.end = batch.last + 1;
-        place.bytes += batch.len as u64;
-        self.bytes += batch.len as u64;
-        if batch.bytes.is_some() && !self.in_memory {
-            self.cached += batch.len;
-            self.cache.push_back((topic.into(), number, partition, batch.base));
-        }
+        place.bytes += u64::from(batch.len);
+        let (base, len) = (batch.base, u64::from(batch.len));
+        place.held.extend(bytes.map(|bytes| (base, bytes)));
         place.batches.push_back(batch);
-        while self.cached > CACHE_BYTES
-            && let Some((topic, number, partition, base)) = self.cache.pop_front()
-        {
-            self.forget(&topic, number, partition, base);
-        }
+        self.bytes += len;
     }
 
     /// Notes that a batch is part of a transaction.
@@ -208,21 +184,6 @@ impl State {
         }
     }
 
-    /// Takes a batch out of memory; it is in the log.
-    fn forget(&mut self, topic: &str, number: u32, partition: i32, base: i64) {
-        let found = self.topics.get_mut(topic).filter(|t| t.number == number);
-        let batch = found.and_then(|t| {
-            let batches = &mut t.partitions.get_mut(partition as usize)?.batches;
-            let i = batches.binary_search_by_key(&base, |b| b.base).ok()?;
-            batches.get_mut(i)
-        });
-        if let Some(batch) = batch
-            && batch.bytes.take().is_some()
-        {
-            self.cached -= batch.len;
-        }
-    }
-
     /// Removes a topic and what groups have read of it.
     pub fn remove(&mut self, name: &str) {
         let Some(topic) = self.topics.remove(name) else { return };
@@ -230,7 +191,7 @@ impl State {
             committed.retain(|(topic, _), _| topic != name);
         }
         self.committed.retain(|_, c| !c.is_empty());
-        topic.partitions.iter().flat_map(|p| &p.batches).for_each(|b| self.gone(b));
+        self.gone(topic.partitions.iter().map(|p| p.bytes).sum());
     }
 
     /// Begins a partition at an offset.
@@ -240,13 +201,22 @@ impl State {
         let start = place.start;
         place.aborted.retain(|a| a.last >= start);
         let n = place.batches.partition_point(|b| b.last < place.start);
-        let old: Vec<_> = place.batches.drain(..n).collect();
-        place.bytes -= old.iter().map(|b| b.len as u64).sum::<u64>();
-        old.iter().for_each(|b| self.gone(b));
+        let old = place.batches.drain(..n).map(|b| u64::from(b.len)).sum();
+        let first = place.batches.front().map_or(i64::MAX, |b| b.base);
+        place.held = place.held.split_off(&first);
+        place.bytes -= old;
+        self.gone(old);
     }
 
-    /// Puts batches where those with offsets from `from` to below `to` were.
-    pub fn replace(&mut self, topic: &str, partition: i32, (from, to): (i64, i64), batches: Vec<Indexed>) {
+    /// Puts batches where those with offsets from `from` to below `to` were; with their bytes, if there is no log.
+    pub fn replace(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        (from, to): (i64, i64),
+        batches: Vec<Indexed>,
+        bytes: Vec<Bytes>,
+    ) {
         let Some(place) = self.partition_mut(topic, partition) else { return };
         place.cleaned = place.cleaned.max(to);
         let first = place.batches.partition_point(|b| b.base < from);
@@ -254,12 +224,16 @@ impl State {
         let mut after = place.batches.split_off(last);
         let old = place.batches.split_off(first);
         let start = place.start;
+        place.held.retain(|base, _| !(from..to).contains(base));
+        let held = batches.iter().zip(bytes).filter(|(b, _)| b.last >= start);
+        place.held.extend(held.map(|(b, bytes)| (b.base, bytes)));
         place.batches.extend(batches.into_iter().filter(|b| b.last >= start));
-        let new: u64 = place.batches.range(first..).map(|b| b.len as u64).sum();
+        let new: u64 = place.batches.range(first..).map(|b| u64::from(b.len)).sum();
+        let old = old.iter().map(|b| u64::from(b.len)).sum();
         place.batches.append(&mut after);
-        place.bytes = place.bytes + new - old.iter().map(|b| b.len as u64).sum::<u64>();
+        place.bytes = place.bytes + new - old;
         self.bytes += new;
-        old.iter().for_each(|b| self.gone(b));
+        self.gone(old);
     }
 
     /// A batch has another place in the log now.
@@ -271,13 +245,10 @@ impl State {
         self.version += 1;
     }
 
-    /// Counts a batch that is no more.
-    fn gone(&mut self, batch: &Indexed) {
+    /// Counts bytes that are no more.
+    fn gone(&mut self, bytes: u64) {
         self.version += 1;
-        self.bytes -= batch.len as u64;
-        if batch.bytes.is_some() && !self.in_memory {
-            self.cached -= batch.len;
-        }
+        self.bytes -= bytes;
     }
 
     fn partition_mut(&mut self, topic: &str, partition: i32) -> Option<&mut Partition> {
@@ -295,46 +266,64 @@ impl Partition {
         }
     }
 
+    /// Where a batch is to be read.
+    pub fn piece(&self, batch: &Indexed) -> Piece {
+        match self.held.get(&batch.base) {
+            Some(bytes) => Piece::Here(bytes.clone()),
+            None => Piece::There(batch.position, batch.len as usize),
+        }
+    }
+
     /// Below here every transaction is decided.
     pub fn stable(&self) -> i64 {
         self.open.values().copied().min().unwrap_or(self.end)
     }
 
-    /// The batches from `offset` on that begin below `below`, at most `max` bytes but never less than one. The first may begin before `offset`:
-    /// clients skip.
-    pub fn pieces(&self, offset: i64, below: i64, max: usize) -> Vec<Piece> {
+    /// The batches from `offset` on that begin below `below`, at most `max` bytes but never less than one, and the offset
+    /// after them. The first may begin before `offset`: clients skip.
+    pub fn pieces(&self, offset: i64, below: i64, max: usize) -> (Vec<Piece>, i64) {
         let first = self.batches.partition_point(|b| b.last < offset);
-        let mut bytes = 0;
-        let fits = |b: &&Indexed| {
-            bytes += b.len;
-            bytes == b.len || bytes <= max
-        };
-        self.batches.range(first..).take_while(|b| b.base < below).take_while(fits).map(Piece::of).collect()
+        let (mut pieces, mut bytes, mut end) = (vec![], 0, offset);
+        for batch in self.batches.range(first..).take_while(|b| b.base < below) {
+            bytes += batch.len as usize;
+            if bytes > max && !pieces.is_empty() {
+                break;
+            }
+            pieces.push(self.piece(batch));
+            end = batch.last + 1;
+        }
+        (pieces, end)
+    }
+
+    /// The aborted transactions whose records a reader of the offsets from `from` to below `to` must leave out.
+    pub fn aborted_within(&self, from: i64, to: i64) -> impl Iterator<Item = &Aborted> {
+        let first = self.aborted.partition_point(|a| a.last < from);
+        self.aborted[first..].iter().filter(move |a| a.first < to)
     }
 
     /// The batch that holds the first record not older than `timestamp`, if there is one.
     pub fn batch_at_time(&self, timestamp: i64, below: i64) -> Option<Piece> {
         let batches = self.batches.iter().take_while(|b| b.base < below);
-        batches.clone().find(|b| b.max_timestamp >= timestamp).map(Piece::of)
+        batches.clone().find(|b| b.max_timestamp >= timestamp).map(|b| self.piece(b))
     }
 
     /// The greatest timestamp, and the batch that holds it.
     pub fn newest(&self) -> Option<(i64, Piece)> {
         // Of equals the first, as Kafka does.
         let newest = self.batches.iter().reduce(|a, b| if b.max_timestamp > a.max_timestamp { b } else { a });
-        newest.map(|b| (b.max_timestamp, Piece::of(b)))
+        newest.map(|b| (b.max_timestamp, self.piece(b)))
     }
 }
 
 /// The index entry of a batch at a position.
-pub fn indexed(header: &batch::Header, position: Position, len: usize, bytes: Option<Bytes>) -> Indexed {
+pub fn indexed(header: &batch::Header, position: Position, len: usize) -> Indexed {
     Indexed {
         base: header.base,
         last: header.last(),
         max_timestamp: header.max_timestamp,
         horizon: NEVER,
         position,
-        len,
-        bytes,
+        // Batches are far below 4 GiB.
+        len: u32::try_from(len).unwrap_or(u32::MAX),
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!   InitProducerId ─► id has a producer and an epoch; what was under way is aborted, who had the id before is fenced off
-//!   Produce, TxnOffsetCommit ─► under way: partitions with records, offsets that wait
+//!   AddPartitionsToTxn, AddOffsetsToTxn ─► under way: only what was added takes records
+//!   Produce, TxnOffsetCommit ─► partitions with records, offsets that wait
 //!   EndTxn ─► one entry of the log decides, a marker goes to each partition, the offsets that waited are committed
 //! ```
 //!
 //! The writer does all of it, one thing after the other, so that nothing is ever half prepared: no transaction is
 //! concurrent with its own end. A partition needs a marker only if it has records of the transaction; which has, is seen
-//! from the records themselves after a restart.
+//! from the records themselves after a restart. What was added is not in the log: records that come late, when their
+//! transaction has ended, are refused, but who had an id before a restart is believed until its transaction ends.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -37,10 +39,17 @@ pub struct Transaction {
     pub producer: i64,
     /// Since when: an older epoch is fenced off.
     pub epoch: i16,
+    /// Who had it before and asked for this epoch by that name: it may ask again, if the answer was lost. None: the id was
+    /// taken from who had it.
+    pub before: Option<(i64, i16)>,
     /// How long a transaction may take.
     pub timeout_ms: i32,
     /// When the one under way began.
     pub begun: Option<i64>,
+    /// The partitions that it may write to.
+    pub added: BTreeSet<(String, i32)>,
+    /// Whether it may write to all, since what it has added is not known after a restart.
+    pub recovered: bool,
     /// The partitions with records of it.
     pub partitions: BTreeSet<(String, i32)>,
     /// How far groups will have read when it is committed.
@@ -69,6 +78,11 @@ impl Transactions {
         self.ids.get(id)
     }
 
+    /// The transaction of an id.
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut Transaction> {
+        self.ids.get_mut(id)
+    }
+
     /// The transaction of a producer.
     pub fn of(&mut self, producer: i64) -> Option<&mut Transaction> {
         self.ids.get_mut(self.by_producer.get(&producer)?)
@@ -81,11 +95,14 @@ impl Transactions {
         if found.epoch == epoch { Ok(found) } else { Err(codes::PRODUCER_FENCED) }
     }
 
-    /// Whether a producer may write a batch.
-    pub fn may_write(&self, producer: i64, epoch: i16, transactional: bool) -> Result<(), Code> {
-        match self.by_producer.get(&producer).and_then(|id| self.ids.get(id)) {
-            Some(t) if t.epoch != epoch => Err(codes::INVALID_PRODUCER_EPOCH),
-            None if transactional => Err(codes::INVALID_PRODUCER_ID_MAPPING),
+    /// Whether a producer may write a batch to a partition; none: any.
+    pub fn may_write(&self, producer: i64, epoch: i16, place: Option<&(String, i32)>) -> Result<(), Code> {
+        match (self.by_producer.get(&producer).and_then(|id| self.ids.get(id)), place) {
+            (Some(t), _) if t.epoch != epoch => Err(codes::INVALID_PRODUCER_EPOCH),
+            (Some(t), Some(place)) if !t.recovered && !t.added.contains(place) => {
+                Err(codes::INVALID_TXN_STATE)
+            }
+            (None, Some(_)) => Err(codes::INVALID_PRODUCER_ID_MAPPING),
             _ => Ok(()),
         }
     }
@@ -106,6 +123,8 @@ impl Transaction {
     /// It is over.
     pub fn ended(&mut self, committed: bool) {
         self.begun = None;
+        self.recovered = false;
+        self.added.clear();
         self.partitions.clear();
         self.offsets.clear();
         self.last = Some(committed);

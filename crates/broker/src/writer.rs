@@ -27,7 +27,7 @@ use crate::transaction::{Place, Transaction, Transactions};
 
 /// How much one sync may wait for.
 const GROUP_JOBS: usize = 1_024;
-const GROUP_BYTES: usize = 64 << 20;
+const GROUP_BYTES: usize = 8 << 20;
 /// The batches of a producer that are remembered, to know a repeated one; a client has at most five under way.
 const REMEMBERED: usize = 5;
 /// The idempotent producers that are remembered for a partition.
@@ -66,6 +66,8 @@ pub enum Job {
     },
     /// Something of a transaction begins.
     Begun { owner: Owner, begun: Begun, reply: oneshot::Sender<Result<(), Code>> },
+    /// Say what transactional ids there are, and what is under way.
+    Transactions { reply: oneshot::Sender<Vec<(String, Transaction)>> },
     /// End a transaction.
     End { owner: Owner, committed: bool, reply: oneshot::Sender<Result<(), Code>> },
     /// Let old records go, end what takes too long, and give space back.
@@ -91,8 +93,10 @@ pub struct Owner {
 
 /// What begins.
 pub enum Begun {
-    /// What follows will say it.
-    Nothing,
+    /// Records of these partitions may follow.
+    Partitions(Vec<(String, i32)>),
+    /// Offsets may follow.
+    Group,
     /// Groups will have read so far.
     Offsets(Vec<(Place, Committed)>),
 }
@@ -175,7 +179,8 @@ impl AheadPartition {
             return Err(codes::INVALID_PRODUCER_EPOCH);
         }
         if header.epoch > known.epoch {
-            return Ok(None);
+            // A new epoch counts from 0, and what comes after its first batch must not come before it.
+            return if header.sequence == 0 { Ok(None) } else { Err(codes::OUT_OF_ORDER_SEQUENCE) };
         }
         let (first, last) = (header.sequence, header.last_sequence());
         if let Some((_, _, base)) = known.batches.iter().find(|b| (b.0, b.1) == (first, last)) {
@@ -280,7 +285,7 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
                 let slice = batch;
                 let header = Header::read(slice).ok_or_else(|| damaged(record.position))?;
                 let found = found.entry((topic, partition)).or_default();
-                let batch = indexed(&header, record.position, record.len - BATCH_AT, None);
+                let batch = indexed(&header, record.position, record.len - BATCH_AT);
                 found.end = found.end.max(header.last() + 1);
                 if header.is_control() {
                     found.markers.insert(header.base, batch::committed(slice).unwrap_or(false));
@@ -324,7 +329,8 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
                 committed.remove(&(group.to_string(), topic, partition));
             }
             Entry::Owner { producer, epoch, timeout_ms, id } => {
-                let owner = Transaction { producer, epoch, timeout_ms, ..Transaction::default() };
+                let recovered = true;
+                let owner = Transaction { producer, epoch, timeout_ms, recovered, ..Transaction::default() };
                 owners.insert(id.to_string(), owner);
             }
             Entry::Waiting { topic, partition, group, offset, epoch, metadata, producer } => {
@@ -355,7 +361,7 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
         log.sync()?;
         found.end = offset + 1;
         found.markers.insert(offset, done);
-        found.batches.insert(offset, (header, indexed(&header, position, bytes.len(), None)));
+        found.batches.insert(offset, (header, indexed(&header, position, bytes.len())));
     }
     let (mut state, mut topics) = (State::default(), BTreeMap::new());
     for ((group, number, partition), value) in committed {
@@ -380,7 +386,7 @@ pub fn recover(log: &SegmentLog) -> Result<Recovered, StorageError> {
                     None => {}
                 }
                 if batch.last >= start {
-                    place.bytes += batch.len as u64;
+                    place.bytes += u64::from(batch.len);
                     place.batches.push_back(batch);
                 }
             }
@@ -432,8 +438,7 @@ fn under_way(
 impl Recovered {
     /// Nothing yet.
     pub fn empty() -> Recovered {
-        let mut state = State::default();
-        state.in_memory = true;
+        let state = State::default();
         Recovered { state, topics: BTreeMap::new(), transactions: Transactions::default(), next_number: 1 }
     }
 
@@ -585,6 +590,10 @@ impl Writer {
                 let done = self.end(&owner, committed);
                 self.answer(reply, done, |_, code| Err(code));
             }
+            Job::Transactions { reply } => {
+                let all = self.transactions.iter().map(|(id, t)| (id.clone(), t.clone())).collect();
+                self.answer(reply, all, |all, _| all.clone());
+            }
             Job::Tidy => {
                 self.retain();
                 self.abort_late();
@@ -609,7 +618,8 @@ impl Writer {
         let (start, end) = (place.start, place.end);
         let transactional = header.is_transactional();
         if header.producer >= 0 {
-            self.transactions.may_write(header.producer, header.epoch, transactional)?;
+            let place = transactional.then(|| (topic.clone(), partition));
+            self.transactions.may_write(header.producer, header.epoch, place.as_ref())?;
         }
         if header.producer >= 0
             && let Some(base) = place.check(&header)?
@@ -634,19 +644,20 @@ impl Writer {
         let entries = [entry];
         let position = self.append(&entries)?[0];
         let [entry] = entries;
-        let stored = Bytes::from(entry).slice(BATCH_AT..);
-        self.coming += stored.len() as u64;
+        let len = entry.len() - BATCH_AT;
+        let held = self.log.is_none().then(|| Bytes::from(entry).slice(BATCH_AT..));
+        self.coming += len as u64;
         if let Some(ahead) = self.topics.get_mut(&topic) {
             ahead.partitions[index].note(&header);
         }
-        let batch: Indexed = indexed(&header, position, stored.len(), Some(stored));
+        let batch = indexed(&header, position, len);
         let producer = header.producer;
         if transactional && let Some(t) = self.transactions.of(producer) {
             t.begun.get_or_insert_with(now);
             t.partitions.insert((topic.clone(), partition));
         }
         self.changes.push(Box::new(move |state| {
-            state.append(&topic, partition, batch);
+            state.append(&topic, partition, batch, held);
             if transactional {
                 state.opened(&topic, partition, producer, end);
             }
@@ -769,13 +780,16 @@ impl Writer {
         let horizons = batches.iter().map(|(h, _, time)| (h.base, *time)).filter(|h| h.1 != NEVER).collect();
         let entry = Entry::Compaction { topic: number, partition, from, to, before, horizons };
         self.append(&[entry.encode()])?;
-        let in_memory = self.log.is_none();
-        let left = batches.into_iter().zip(positions).map(|((header, bytes, horizon), position)| {
-            let len = bytes.len();
-            Indexed { horizon, ..indexed(&header, position, len, in_memory.then_some(bytes)) }
+        let left = batches.iter().zip(positions).map(|((header, bytes, horizon), position)| Indexed {
+            horizon: *horizon,
+            ..indexed(header, position, bytes.len())
         });
         let (name, left) = (name.to_string(), left.collect());
-        self.changes.push(Box::new(move |state| state.replace(&name, partition, (from, to), left)));
+        let held = match self.log {
+            None => batches.into_iter().map(|(_, bytes, _)| bytes).collect(),
+            Some(_) => vec![],
+        };
+        self.changes.push(Box::new(move |state| state.replace(&name, partition, (from, to), left, held)));
         Ok(())
     }
 
@@ -798,30 +812,39 @@ impl Writer {
         if !self.transactions.has_room_for(id) {
             return Err(codes::POLICY_VIOLATION);
         }
-        let known = self.transactions.get(id).map(|t| (t.producer, t.epoch));
+        let found = self.transactions.get(id);
+        let known = found.map(|t| (t.producer, t.epoch));
         // A producer that goes on after an error names itself; one that was fenced off meanwhile is told so.
-        if let (Some(known), Some((producer, epoch))) = (known, before)
-            && known != (producer, epoch)
+        if let (Some(known), Some(_)) = (known, before)
+            && Some(known) != before
         {
-            // It asked before, and the answer was lost.
-            return if known == (producer, epoch + 1) { Ok(known) } else { Err(codes::PRODUCER_FENCED) };
+            // It asked before, and the answer was lost. Who was fenced off by another also has the epoch before.
+            let again = found.is_some_and(|t| t.before == before);
+            return if again { Ok(known) } else { Err(codes::PRODUCER_FENCED) };
         }
         let (producer, epoch) = match known {
             Some((producer, epoch)) if epoch < i16::MAX - 1 => (producer, epoch + 1),
             _ => (self.shared.next_producer.fetch_add(1, Ordering::Relaxed), 0),
         };
-        if known.is_some() {
-            self.finish_transaction(id, false)?;
-        }
-        self.append(&[Entry::Owner { producer, epoch, timeout_ms, id }.encode()])?;
-        self.transactions.set(id, Transaction { producer, epoch, timeout_ms, ..Transaction::default() });
+        // One write: what was under way is not aborted without its producer being fenced off.
+        self.finish_transaction(id, false, Some(Entry::Owner { producer, epoch, timeout_ms, id }))?;
+        let owner = Transaction { producer, epoch, timeout_ms, before, ..Transaction::default() };
+        self.transactions.set(id, owner);
         Ok((producer, epoch))
     }
 
     fn begun(&mut self, owner: &Owner, begun: Begun) -> Result<(), Code> {
-        self.transactions.owned(&owner.id, owner.producer, owner.epoch)?;
+        let transaction = self.transactions.owned(&owner.id, owner.producer, owner.epoch)?;
         let offsets = match begun {
-            Begun::Nothing => vec![],
+            Begun::Partitions(partitions) => {
+                transaction.added.extend(partitions);
+                vec![]
+            }
+            Begun::Group => vec![],
+            // They come late: the transaction that they belong to has ended.
+            Begun::Offsets(_) if transaction.begun.is_none() && !transaction.recovered => {
+                return Err(codes::INVALID_TXN_STATE);
+            }
             Begun::Offsets(offsets) => offsets,
         };
         let mut entries = vec![];
@@ -853,17 +876,21 @@ impl Writer {
         let transaction = self.transactions.owned(&owner.id, owner.producer, owner.epoch)?;
         if transaction.begun.is_none() {
             // It was asked before, and the answer was lost.
+            transaction.recovered = false;
             let same = transaction.last.is_none_or(|last| last == committed);
             return if same { Ok(()) } else { Err(codes::INVALID_TXN_STATE) };
         }
-        self.finish_transaction(&owner.id, committed)
+        self.finish_transaction(&owner.id, committed, None)
     }
 
-    /// Decides, writes the markers, and commits the offsets that waited.
-    fn finish_transaction(&mut self, id: &str, committed: bool) -> Result<(), Code> {
-        let Some(transaction) = self.transactions.get(id).cloned() else { return Ok(()) };
+    /// Decides, writes the markers and one more entry, and commits the offsets that waited.
+    fn finish_transaction(&mut self, id: &str, committed: bool, and: Option<Entry<'_>>) -> Result<(), Code> {
+        let transaction = self.transactions.get(id).cloned().unwrap_or_default();
         let (producer, epoch, time) = (transaction.producer, transaction.epoch, now());
-        if !transaction.is_empty() {
+        let and = and.map(|entry| entry.encode());
+        if transaction.is_empty() {
+            self.append(&Vec::from_iter(and))?;
+        } else {
             // Topics that were deleted meanwhile need no marker.
             let places: Vec<_> = transaction
                 .partitions
@@ -882,6 +909,7 @@ impl Writer {
                 entries.push(Entry::Batch { topic: *number, partition: *partition, batch: &bytes }.encode());
                 batches.push((header, bytes));
             }
+            entries.extend(and);
             // One write: all of it, or nothing.
             let positions = self.append(&entries)?;
             for (((name, _, partition, end), (header, bytes)), position) in
@@ -891,9 +919,10 @@ impl Writer {
                     place.note(&header);
                 }
                 self.coming += bytes.len() as u64;
-                let batch = indexed(&header, position, bytes.len(), Some(bytes));
+                let batch = indexed(&header, position, bytes.len());
+                let held = self.log.is_none().then_some(bytes);
                 self.changes.push(Box::new(move |state| {
-                    state.append(&name, partition, batch);
+                    state.append(&name, partition, batch, held);
                     state.closed(&name, partition, producer, committed, end);
                 }));
             }
@@ -907,7 +936,7 @@ impl Writer {
                 }
             }));
         }
-        if let Some(transaction) = self.transactions.of(producer) {
+        if let Some(transaction) = self.transactions.get_mut(id) {
             transaction.ended(committed);
         }
         Ok(())
@@ -938,7 +967,7 @@ impl Writer {
                     // As many as can go while what is kept is still enough.
                     let mut left = place.bytes;
                     for batch in place.batches.iter().take_while(|_| bytes >= 0) {
-                        left -= batch.len as u64;
+                        left -= u64::from(batch.len);
                         if left < bytes as u64 {
                             break;
                         }
@@ -1116,6 +1145,8 @@ mod tests {
         assert_eq!(place.check(&header(80, 10, 0, 0)), Err(codes::OUT_OF_ORDER_SEQUENCE));
         assert_eq!(place.check(&header(70, 10, 0, 0)), Ok(None));
         // A new epoch begins anew, and the old one is over.
+        assert_eq!(place.check(&header(0, 1, 1, 0)), Ok(None));
+        assert_eq!(place.check(&header(1, 1, 1, 0)), Err(codes::OUT_OF_ORDER_SEQUENCE));
         place.note(&header(0, 1, 1, 170));
         assert_eq!(place.check(&header(70, 10, 0, 0)), Err(codes::INVALID_PRODUCER_EPOCH));
     }
@@ -1155,7 +1186,14 @@ mod tests {
             let (reply, done) = oneshot::channel();
             shared.job(Job::Own { id: "x".into(), timeout_ms: 60_000, before: None, reply }).await;
             let (producer, epoch) = done.await.expect("an answer").expect("given");
+            let begin = async |begun| {
+                let (reply, done) = oneshot::channel();
+                let owner = Owner { id: "x".into(), producer, epoch };
+                shared.job(Job::Begun { owner, begun, reply }).await;
+                done.await.expect("an answer").expect("it is begun");
+            };
             for (round, committed) in [(0, true), (1, false)] {
+                begin(Begun::Partitions((0..3).map(|p| ("t".into(), p)).collect())).await;
                 let batches = (0..3).map(|partition| {
                     let mut bytes = batch::tests::batch(&[(1, b"v")], producer, round);
                     batch::tests::make_transactional(&mut bytes);
@@ -1165,13 +1203,9 @@ mod tests {
                 let (reply, done) = oneshot::channel();
                 shared.job(Job::Produce { batches: batches.collect(), reply }).await;
                 done.await.expect("an answer").into_iter().for_each(|r| assert!(r.is_ok(), "{r:?}"));
-                let (reply, done) = oneshot::channel();
-                let owner = Owner { id: "x".into(), producer, epoch };
                 let place = ("g".to_string(), "t".to_string(), 0);
                 let value = Committed { offset: i64::from(round), epoch: -1, metadata: None };
-                let begun = Begun::Offsets(vec![(place, value)]);
-                shared.job(Job::Begun { owner, begun, reply }).await;
-                done.await.expect("an answer").expect("waits");
+                begin(Begun::Offsets(vec![(place, value)])).await;
                 let (reply, done) = oneshot::channel();
                 let owner = Owner { id: "x".into(), producer, epoch };
                 shared.job(Job::End { owner, committed, reply }).await;
@@ -1209,7 +1243,8 @@ mod tests {
                 let open = topic.partitions.iter().any(|p| !p.open.is_empty()) || !state.waiting.is_empty();
                 assert_eq!(open, under_way, "cut at {end}");
                 for place in &topic.partitions {
-                    let markers = place.batches.iter().filter(|b| b.len == batch::HEADER + batch::MARKER);
+                    let markers =
+                        place.batches.iter().filter(|b| b.len as usize == batch::HEADER + batch::MARKER);
                     assert_eq!(markers.count(), decisions.len(), "cut at {end}");
                     assert_eq!(place.aborted.len(), decisions.iter().filter(|c| !**c).count());
                 }

@@ -59,16 +59,29 @@ fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
 
 /// The values of a partition, in order.
 fn values(address: SocketAddr, topic: &str, partition: i32) -> Vec<u64> {
-    let settings = [("group.id", "reader"), ("enable.partition.eof", "true"), ("check.crcs", "true")];
+    read(address, topic, partition).into_iter().map(|(_, _, value)| value).collect()
+}
+
+/// Offset, key and value of the committed records of a partition.
+fn read(address: SocketAddr, topic: &str, partition: i32) -> Vec<(i64, String, u64)> {
+    let settings = [
+        ("group.id", "reader"),
+        ("enable.partition.eof", "true"),
+        ("check.crcs", "true"),
+        ("isolation.level", "read_committed"),
+    ];
     let consumer: BaseConsumer = config(address, &settings).create().expect("a client");
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Beginning).expect("a place");
     consumer.assign(&list).expect("a list");
-    let mut values = vec![];
+    let mut records = vec![];
     loop {
         match consumer.poll(LONG) {
-            Some(Ok(m)) => values.push(number(&m)),
-            Some(Err(KafkaError::PartitionEOF(_))) => return values,
+            Some(Ok(m)) => {
+                let key = String::from_utf8_lossy(m.key().unwrap_or_default()).into_owned();
+                records.push((m.offset(), key, number(&m)));
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return records,
             other => panic!("{other:?}"),
         }
     }
@@ -252,6 +265,209 @@ fn what_was_acknowledged_survives_power_cuts() {
     }
 }
 
+/// Waits until it is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < LONG, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Power cuts while transactions end, old records go and a topic is compacted. A transaction holds in both partitions and
+/// with its offsets, or not at all; what was let go makes no hole; no key falls back behind what was acknowledged.
+#[test]
+fn transactions_retention_and_compaction_survive_power_cuts() {
+    const ABORTED: u64 = 1_000_000;
+    let runtime = runtime();
+    let mut disk = SimFs::new();
+    // What was acknowledged: the last transaction, how many records of the log, the last value of each key.
+    let (mut committed, mut logged, mut keyed) = (Vec::<u64>::new(), 0, BTreeMap::<String, u64>::new());
+    let mut next = 0;
+    for round in 0..6u64 {
+        let (fs, config_) = simulated(&disk);
+        let broker = runtime.block_on(Broker::start_on(fs, config_)).expect("it starts");
+        let address = broker.listeners()[0].address;
+        if round == 0 {
+            let admin: AdminClient<DefaultClientContext> = config(address, &[]).create().expect("a client");
+            let topic = |name, n| NewTopic::new(name, n, TopicReplication::Fixed(1));
+            let topics = [
+                topic("out", 2),
+                topic("log", 1).set("retention.bytes", "2000"),
+                topic("kept", 1).set("cleanup.policy", "compact").set("min.cleanable.dirty.ratio", "0"),
+            ];
+            let made = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new()));
+            assert!(made.expect("an answer").iter().all(Result::is_ok));
+        }
+        let exact: BaseProducer =
+            config(address, &[("transactional.id", "x"), ("linger.ms", "0")]).create().expect("a client");
+        exact.init_transactions(LONG).expect("what was under way is decided");
+        let [one, two] = [0, 1].map(|p| values(address, "out", p));
+        assert_eq!(one, two, "round {round}");
+        // The one that was being committed when the power went may be there.
+        assert!(one.starts_with(&committed) && one.len() <= committed.len() + 1, "{one:?}, {committed:?}");
+        committed = one;
+        let consumer: BaseConsumer = config(address, &[("group.id", "g")]).create().expect("a client");
+        let mut list = TopicPartitionList::new();
+        list.add_partition("out", 0);
+        let kept = consumer.committed_offsets(list, LONG).expect("an answer");
+        let expected = committed.last().map_or(Offset::Invalid, |n| Offset::Offset(*n as i64 + 1));
+        assert_eq!(kept.elements()[0].offset(), expected, "round {round}");
+        let log = read(address, "log", 0);
+        assert!(log.iter().all(|(offset, _, value)| *offset as u64 == *value), "{log:?}");
+        assert!(log.windows(2).all(|pair| pair[0].2 + 1 == pair[1].2), "round {round}: {log:?}");
+        let end = log.last().map_or(logged, |l| l.2 + 1);
+        assert!(end >= logged, "round {round}: {end}, {logged}");
+        let now: BTreeMap<_, _> = read(address, "kept", 0).into_iter().map(|(_, k, v)| (k, v)).collect();
+        for (key, value) in &keyed {
+            assert!(now.get(key) >= Some(value), "round {round}: {key} {value}, {now:?}");
+        }
+
+        let start = consumer.fetch_watermarks("log", 0, LONG).expect("an answer").0;
+        // Each a batch: the last one of a partition is not compacted.
+        let settings = [("linger.ms", "0"), ("batch.num.messages", "1")];
+        let plain: BaseProducer = config(address, &settings).create().expect("a client");
+        logged = end;
+        let write = |n: u64, key: u64| {
+            send(&plain, "log", 0, &n.to_string());
+            let (key, value) = (format!("k{key}"), n.to_string());
+            let record = BaseRecord::to("kept").partition(0).key(&key).payload(&value);
+            plain.send(record).map_err(|e| e.0).expect("room");
+            (key, n)
+        };
+        for n in 0..60 {
+            keyed.extend([write(logged, n % 5)]);
+            logged += 1;
+        }
+        let both = |value: u64| (0..2).for_each(|p| send(&exact, "out", p, &value.to_string()));
+        let group = consumer.group_metadata().expect("a group");
+        let begin = |n: u64| {
+            exact.begin_transaction().expect("begun");
+            both(n);
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset("out", 0, Offset::Offset(n as i64 + 1)).expect("a place");
+            exact.send_offsets_to_transaction(&list, &group, LONG).expect("they wait");
+        };
+        for n in 0..4 {
+            exact.begin_transaction().expect("begun");
+            both(ABORTED + n);
+            exact.flush(LONG).expect("written");
+            exact.abort_transaction(LONG).expect("aborted");
+            begin(next);
+            exact.commit_transaction(LONG).expect("committed");
+            committed.push(next);
+            next += 1;
+        }
+        plain.flush(LONG).expect("all are acknowledged");
+        until("old records go and keys are compacted", || {
+            let low = consumer.fetch_watermarks("log", 0, LONG).expect("an answer").0;
+            low > start && read(address, "kept", 0).len() < 30
+        });
+        begin(next);
+        (0..40).for_each(|n| drop(write(logged + n, n % 5)));
+        let cut = std::thread::scope(|scope| {
+            let commit = scope.spawn(|| exact.commit_transaction(LONG));
+            plain.poll(Duration::from_millis(round % 4));
+            let cut = disk.power_cut(round);
+            commit.join().expect("no panic").expect("committed, where the power did not go");
+            cut
+        });
+        next += 1;
+        drop((exact, plain, consumer));
+        runtime.block_on(broker.shutdown());
+        disk = cut;
+    }
+}
+
+/// Requests of nearly 100 MB are served, several at once; what is longer than its topic allows is refused by name.
+#[test]
+fn long_messages_are_served_and_longer_ones_refused() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    let config_ = BrokerConfig { dir: Some(dir.path().into()), ..BrokerConfig::default() };
+    let broker = runtime.block_on(Broker::start(config_)).expect("a free port");
+    let address = broker.listeners()[0].address;
+    let admin: AdminClient<DefaultClientContext> = config(address, &[]).create().expect("a client");
+    let topic = NewTopic::new("long", 4, TopicReplication::Fixed(1)).set("max.message.bytes", "60000000");
+    let made = runtime.block_on(admin.create_topics(&[topic], &AdminOptions::new())).expect("an answer");
+    assert!(made[0].is_ok(), "{made:?}");
+    let settings = [("message.max.bytes", "100000000"), ("linger.ms", "0"), ("message.timeout.ms", "60000")];
+    let long = vec![b'x'; 50_000_000];
+    let put = |partition: i32, bytes: &[u8]| {
+        let producer: BaseProducer<Kept> =
+            config(address, &settings).create_with_context(Kept::default()).expect("a client");
+        let record = BaseRecord::<str, [u8]>::to("long").partition(partition).payload(bytes);
+        producer.send(record).map_err(|e| e.0).expect("room");
+        producer.flush(3 * LONG).expect("an answer");
+        producer.context().0.lock().expect("kept").take()
+    };
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4)
+            .map(|p| {
+                scope.spawn({
+                    let (put, long) = (&put, &long);
+                    move || put(p, long)
+                })
+            })
+            .collect();
+        all.into_iter().for_each(|p| assert_eq!(p.join().expect("no panic"), None));
+    });
+    let refused = put(0, &[&long[..], &long[..12_000_000]].concat()).expect("it is refused");
+    assert_eq!(refused.rdkafka_error_code(), Some(RDKafkaErrorCode::MessageSizeTooLarge));
+    let settings = [
+        ("group.id", "g"),
+        ("fetch.message.max.bytes", "60000000"),
+        ("receive.message.max.bytes", "200000000"),
+    ];
+    let consumer: BaseConsumer = config(address, &settings).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    (0..4).for_each(|p| drop(list.add_partition_offset("long", p, Offset::Beginning)));
+    consumer.assign(&list).expect("a list");
+    for _ in 0..4 {
+        let m = consumer.poll(3 * LONG).expect("a message").expect("sound");
+        assert!(m.payload() == Some(&long[..]));
+    }
+}
+
+/// Who asks for much and takes nothing holds memory for a while; the others get their records all the same.
+#[test]
+fn slow_consumers_do_not_stop_the_others() {
+    use kafka_protocol::messages::{ApiKey, FetchRequest, RequestHeader, TopicName, fetch_request};
+    use kafka_protocol::protocol::{Encodable, StrBytes};
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("a directory");
+    let config_ = BrokerConfig { dir: Some(dir.path().into()), ..BrokerConfig::default() };
+    let broker = runtime.block_on(Broker::start(config_)).expect("a free port");
+    let address = broker.listeners()[0].address;
+    create(&runtime, address, &[("t".into(), 1)]);
+    let producer: BaseProducer = config(address, &[]).create().expect("a client");
+    let padding = "0".repeat(200_000);
+    (0..300).for_each(|n| send(&producer, "t", 0, &format!("{padding}{n}")));
+    producer.flush(LONG).expect("all are acknowledged");
+    let partition = fetch_request::FetchPartition::default().with_partition_max_bytes(i32::MAX);
+    let topic = fetch_request::FetchTopic::default()
+        .with_topic(TopicName(StrBytes::from_static_str("t")))
+        .with_partitions(vec![partition]);
+    let request = FetchRequest::default().with_max_bytes(i32::MAX).with_topics(vec![topic]);
+    let mut frame = bytes::BytesMut::new();
+    let header =
+        RequestHeader::default().with_request_api_key(ApiKey::Fetch as i16).with_request_api_version(4);
+    header.encode(&mut frame, ApiKey::Fetch.request_header_version(4)).expect("a header");
+    request.encode(&mut frame, 4).expect("a request");
+    let slow: Vec<_> = (0..12)
+        .map(|_| {
+            let mut socket = TcpStream::connect(address).expect("it listens");
+            socket.write_all(&(frame.len() as i32).to_be_bytes()).expect("sent");
+            socket.write_all(&frame).expect("sent");
+            // The answer begins, and nobody takes the rest.
+            socket.read_exact(&mut [0; 4]).expect("a length");
+            socket
+        })
+        .collect();
+    assert!(values(address, "t", 0).into_iter().eq(0..300));
+    drop(slow);
+}
+
 #[test]
 fn a_full_disk_refuses_records_and_serves_them() {
     let runtime = runtime();
@@ -307,6 +523,68 @@ fn alive(socket: &mut TcpStream) -> bool {
     }
     let mut answer = vec![0; i32::from_be_bytes(length) as usize];
     socket.read_exact(&mut answer).is_ok() && answer[..4] == [0, 0, 0, 1]
+}
+
+/// The most memory that a process has had, in bytes.
+fn most_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let most = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("a line");
+    most.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// Every request in every version, cut off at every byte, with bytes changed, put in and claimed: some answer or none, and the
+/// broker lives with the memory that it had. `BROKER_FUZZ` says how many changes are made to each.
+#[test]
+fn damaged_requests_harm_nobody() {
+    let rounds = std::env::var("BROKER_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
+    let unhex = |hex: &str| -> Vec<u8> {
+        let byte = |i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex");
+        (0..hex.len()).step_by(2).map(byte).collect()
+    };
+    let corpus: Vec<_> =
+        include_str!("corpus.txt").lines().map(|l| unhex(l.rsplit(' ').next().expect("a frame"))).collect();
+    assert!(corpus.len() > 150, "{}", corpus.len());
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut child, address) = spawn(dir.path(), 0);
+    let mut random = storage::sim::Random::new(42);
+    let mut below = |n: usize| random.below(n as u64) as usize;
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    let put = |socket: &mut TcpStream, length: i32, frame: &[u8]| {
+        // Whoever was sent garbage may be gone by now.
+        if socket.write_all(&[&length.to_be_bytes(), frame].concat()).is_err() {
+            *socket = TcpStream::connect(address).expect("it listens");
+        }
+    };
+    for frame in &corpus {
+        for n in 0..frame.len() {
+            put(&mut socket, n as i32, &frame[..n]);
+        }
+        for round in 0..rounds {
+            let mut bytes = frame.clone();
+            // The key and version stay in most: what is no request at all goes by the first check.
+            let at = if round % 8 == 7 { below(bytes.len()) } else { 4 + below(bytes.len() - 4) };
+            match round % 4 {
+                0 => bytes[at] ^= 1 << below(8),
+                1 => {
+                    let claim =
+                        [[0x7f, 0xff, 0xff, 0xff], [0xff, 0xff, 0xff, 0x0f], [0x80, 0, 0, 0]][below(3)];
+                    (at..bytes.len().min(at + 4)).for_each(|i| bytes[i] = claim[i - at]);
+                }
+                2 => drop(bytes.splice(at..at, (0..below(9)).map(|_| 0xff).collect::<Vec<_>>())),
+                _ => drop(bytes.splice(at.., (0..below(40)).map(|_| below(256) as u8).collect::<Vec<_>>())),
+            }
+            put(&mut socket, bytes.len() as i32, &bytes);
+        }
+        // A frame that claims to be long, and ends.
+        put(&mut socket, [i32::MAX, i32::MIN, 100 << 20, -1][below(4)], frame);
+        socket = TcpStream::connect(address).expect("it listens");
+    }
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    assert!(alive(&mut socket));
+    let most = most_memory(child.id());
+    assert!(most < 160 << 20, "{most} bytes");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! that there is one way from SQL to a running object. Secrets are stored apart and never leave but to readers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use repr::error::code;
@@ -14,6 +13,7 @@ use sql::plan::{ConnectionPlan, KafkaConnectionPlan, SecretValue, SourceFrom, St
 use sql::{CatalogItem, ItemKind, ObjectName};
 
 use crate::introspection;
+use crate::kafka::LocalKafka;
 
 /// What is stored of an object.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,26 +83,6 @@ pub const DATABASE: &str = "materialize";
 /// Schemas that exist from the start and hold the built-in relations.
 pub const SYSTEM_SCHEMAS: [&str; 5] =
     ["pg_catalog", "information_schema", "mz_catalog", "mz_internal", "mz_temp"];
-
-/// A Kafka in this process whose certificate nobody else has signed: connections to it trust its authority by themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalKafka {
-    /// Where it listens.
-    pub addresses: Vec<SocketAddr>,
-    /// The certificate (PEM) of its authority.
-    pub authority: String,
-}
-
-impl LocalKafka {
-    /// Whether `host:port` is one of its listeners.
-    fn is(&self, broker: &str) -> bool {
-        let Some((host, port)) = broker.rsplit_once(':') else { return false };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let ip = host.parse::<IpAddr>().ok();
-        let here = ip.map_or(host == "localhost", |ip| ip.is_loopback());
-        self.addresses.iter().any(|a| port == a.port().to_string() && (here || ip == Some(a.ip())))
-    }
-}
 
 /// A consistent state of the catalog; shared as an `Arc`, replaced whole on every change.
 #[derive(Clone, Debug)]
@@ -239,7 +219,7 @@ impl CatalogState {
             sasl_mechanism: plan.sasl_mechanism.clone().filter(|_| sasl),
             username: of_sasl(&plan.sasl_username)?,
             password: of_sasl(&plan.sasl_password)?.map(Into::into),
-            ca_pem: given.or_else(|| local.map(|k| k.authority.clone())),
+            ca_pem: given.or_else(|| local.and_then(|k| k.authority.clone())),
             certificate_pem: self.string_or_secret(&plan.ssl_certificate)?,
             key_pem: self.string_or_secret(&plan.ssl_key)?.map(Into::into),
             extra: plan.extra.clone(),

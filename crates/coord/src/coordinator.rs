@@ -25,13 +25,14 @@ use repr::{GlobalId, Row, RowBlock, SqlError, Timestamp};
 use storage::{BlockKind, FrameGroup, ShardId, ShardUpdate, Storage};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::catalog::{CatalogState, LocalKafka};
+use crate::catalog::CatalogState;
 use crate::clock::Clock;
 use crate::command::{Answer, Command, Read};
 use crate::credits::Credits;
 use crate::first::FirstReads;
 use crate::introspection::{self, SourceStatus};
 use crate::journal::{Journal, Then};
+use crate::kafka::LocalKafka;
 use crate::oracle::Oracle;
 use crate::planner::Planner;
 use crate::read;
@@ -1235,7 +1236,7 @@ impl State {
 
     fn metrics(&self) -> Vec<(String, f64)> {
         let sum = |f: fn(&SourceStatus) -> u64| self.statuses.values().map(f).sum::<u64>() as f64;
-        vec![
+        let mut all: Vec<(String, f64)> = vec![
             ("deltamill_ticks_total".into(), self.ticks as f64),
             ("deltamill_messages_received_total".into(), sum(|s| s.messages_received)),
             ("deltamill_bytes_received_total".into(), sum(|s| s.bytes_received)),
@@ -1244,7 +1245,26 @@ impl State {
             ("deltamill_disk_full".into(), f64::from(u8::from(self.journal.full().is_some()))),
             ("deltamill_last_tick_timestamp_ms".into(), self.last_tick as f64),
             ("deltamill_durable_timestamp_ms".into(), self.durable() as f64),
-        ]
+        ];
+        if let Some(kafka) = &self.catalog.local_kafka {
+            let report = (kafka.report)();
+            let partitions = || report.topics.iter().flat_map(|t| &t.partitions);
+            let messages: i64 = partitions().map(|p| p.end - p.start).sum();
+            let lag: i64 = report.groups.iter().map(|g| report.lag(g)).sum();
+            let produced: i64 = partitions().map(|p| p.end).sum();
+            all.extend([
+                ("deltamill_kafka_connections".into(), report.connections as f64),
+                ("deltamill_kafka_topics".into(), report.topics.len() as f64),
+                ("deltamill_kafka_partitions".into(), partitions().count() as f64),
+                ("deltamill_kafka_offsets_given".into(), produced as f64),
+                ("deltamill_kafka_messages".into(), messages as f64),
+                ("deltamill_kafka_bytes".into(), partitions().map(|p| p.bytes).sum::<u64>() as f64),
+                ("deltamill_kafka_groups".into(), report.groups.len() as f64),
+                ("deltamill_kafka_group_lag".into(), lag as f64),
+                ("deltamill_kafka_failed".into(), f64::from(u8::from(report.failed))),
+            ]);
+        }
+        all
     }
 
     /// Stops readers and writes out what has come.

@@ -23,6 +23,7 @@ mod ddl;
 mod first;
 pub mod introspection;
 mod journal;
+mod kafka;
 pub mod oracle;
 pub mod planner;
 pub mod produce;
@@ -39,9 +40,9 @@ mod transaction;
 pub mod variables;
 pub mod waits;
 
-pub use catalog::LocalKafka;
 pub use clock::{Clock, ManualClock, WallClock};
 pub use coordinator::{Config, Coordinator, Handle, StartError};
+pub use kafka::{KafkaGroup, KafkaPartition, KafkaReport, KafkaTopic, LocalKafka};
 pub use rows::{Outcome, Rows};
 pub use session::Session;
 pub use transaction::TransactionStatus;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -26,6 +26,7 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use serde_json::{Map, Value, json};
+use tokio::runtime::Runtime;
 
 use super::{Failure, output};
 
@@ -77,6 +78,16 @@ enum Command {
         #[arg(long = "config", value_name = "NAME=VALUE")]
         configs: Vec<String>,
     },
+    /// Show the partitions of a topic with their offsets, and its settings.
+    Describe {
+        /// Its name.
+        name: String,
+    },
+    /// Remove a topic with all its messages.
+    Delete {
+        /// Its name.
+        name: String,
+    },
     /// Produce JSON lines into a topic.
     Produce {
         /// The topic.
@@ -119,6 +130,8 @@ impl Topic {
         let done = match self.command {
             Command::List => list(&config, json),
             Command::Create { name, partitions, configs } => create(&config, &name, partitions, &configs),
+            Command::Describe { name } => describe(&config, &name, json),
+            Command::Delete { name } => delete(&config, &name),
             Command::Produce { name, file, lines } => produce(&config, &name, file, lines),
             Command::Consume { name, from, partition, count, follow, group } => {
                 let wanted = Wanted { name, partition, count: count.unwrap_or(u64::MAX), follow };
@@ -231,9 +244,7 @@ fn create(
         };
         topic = topic.set(name, value);
     }
-    let admin: AdminClient<DefaultClientContext> = config.create()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let (admin, options, runtime) = admin(config)?;
     let results = runtime.block_on(admin.create_topics(&[topic], &options))?;
     match results.into_iter().next() {
         Some(Err((name, RDKafkaErrorCode::TopicAlreadyExists))) => {
@@ -242,6 +253,73 @@ fn create(
         Some(Err((name, e))) => Err(Failure::new(1, format!("topic '{name}': {e}")).into()),
         _ => Ok(()),
     }
+}
+
+/// A client for what is done to topics, and what makes it wait.
+fn admin(
+    config: &ClientConfig,
+) -> Result<(AdminClient<DefaultClientContext>, AdminOptions, Runtime), Trouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok((config.create()?, AdminOptions::new().request_timeout(Some(PATIENCE)), runtime))
+}
+
+/// Partitions first, one a line, then the settings that somebody set and, in JSON, all.
+fn describe(config: &ClientConfig, name: &str, json: bool) -> Result<(), Trouble> {
+    let client = reader(config, "deltamill-topic")?;
+    let partitions = partitions(&client, name)?;
+    let (admin, options, runtime) = admin(config)?;
+    let described = runtime.block_on(admin.describe_configs(&[ResourceSpecifier::Topic(name)], &options))?;
+    let failed = |e| Trouble::from(Failure::new(1, format!("topic '{name}': {e}")));
+    let settings = described.into_iter().next().transpose().map_err(failed)?;
+    let mut settings = settings.map_or_else(Vec::new, |s| s.entries);
+    settings.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut out = std::io::stdout().lock();
+    let mut cells = vec![];
+    for partition in partitions {
+        let (low, high) = client.fetch_watermarks(name, partition, PATIENCE)?;
+        if json {
+            let fields = [("partition", json!(partition)), ("first", json!(low)), ("next", json!(high))];
+            writeln!(out, "{}", output::json_line("partition", &fields))?;
+        }
+        cells.push([partition.into(), low, high].map(|n: i64| n.to_string()).to_vec());
+    }
+    if !json {
+        let names = ["partition", "first offset", "next offset"].map(String::from);
+        out.write_all(output::table(&names, &[true; 3], &cells).as_bytes())?;
+    }
+    for setting in settings {
+        let value = setting.value.unwrap_or_default();
+        if json {
+            let fields = [
+                ("name", json!(setting.name)),
+                ("value", json!(value)),
+                ("default", json!(setting.is_default)),
+            ];
+            writeln!(out, "{}", output::json_line("setting", &fields))?;
+        } else if !setting.is_default {
+            writeln!(out, "{}={value}", setting.name)?;
+        }
+    }
+    Ok(())
+}
+
+fn delete(config: &ClientConfig, name: &str) -> Result<(), Trouble> {
+    let (admin, options, runtime) = admin(config)?;
+    match runtime.block_on(admin.delete_topics(&[name], &options))?.into_iter().next() {
+        Some(Err((name, e))) => Err(Failure::new(1, format!("topic '{name}': {e}")).into()),
+        _ => Ok(()),
+    }
+}
+
+/// The partitions of a topic; an error if it is not there.
+fn partitions(client: &BaseConsumer, name: &str) -> Result<BTreeSet<i32>, Trouble> {
+    let metadata = client.fetch_metadata(Some(name), PATIENCE)?;
+    let topic = metadata.topics().first();
+    if let Some(e) = topic.and_then(|t| t.error()) {
+        let e = RDKafkaErrorCode::from(e);
+        return Err(Failure::new(1, format!("topic '{name}': {e}")).into());
+    }
+    Ok(topic.into_iter().flat_map(|t| t.partitions()).map(|p| p.id()).collect())
 }
 
 /// A message as it was read from a line.
@@ -406,15 +484,8 @@ fn consume(config: &ClientConfig, from: &str, wanted: &Wanted) -> Result<(), Tro
     let mut config = config.clone();
     config.set("auto.offset.reset", "error");
     let consumer = reader(&config, "deltamill-topic")?;
-    let metadata = consumer.fetch_metadata(Some(&wanted.name), PATIENCE)?;
-    let topic = metadata.topics().first();
-    if let Some(e) = topic.and_then(|t| t.error()) {
-        let e = RDKafkaErrorCode::from(e);
-        return Err(Failure::new(1, format!("topic '{}': {e}", wanted.name)).into());
-    }
-    let partitions = topic.into_iter().flat_map(|t| t.partitions()).map(|p| p.id());
-    let partitions: BTreeSet<i32> =
-        partitions.filter(|p| wanted.partition.is_none_or(|wanted| *p == wanted)).collect();
+    let mut partitions = partitions(&consumer, &wanted.name)?;
+    partitions.retain(|p| wanted.partition.is_none_or(|wanted| *p == wanted));
     if let Some(partition) = wanted.partition.filter(|p| !partitions.contains(p)) {
         let missing = format!("topic '{}' has no partition {partition}", wanted.name);
         return Err(Failure::new(1, missing).into());

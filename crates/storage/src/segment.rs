@@ -204,7 +204,9 @@ impl SegmentLog {
             decode_header(&buffer, position.0).filter(|h| h.length as usize == len).ok_or_else(|| {
                 StorageError::damaged(&segment.path, offset, "no record of that length begins here")
             })?;
-        let payload = buffer.split_off(RECORD_HEADER);
+        // In place: a record may be long, and a second one beside it would double what a reader needs.
+        buffer.drain(..RECORD_HEADER);
+        let payload = buffer;
         if crc32c::crc32c(&payload) != header.crc {
             return Err(StorageError::damaged(&segment.path, offset, "a record's checksum does not fit"));
         }

@@ -20,13 +20,15 @@ use crate::Shared;
 use crate::batch::{self, Header, Refused};
 use crate::codec;
 use crate::codes::{self, Code};
-use crate::conn::{Answer, Closed, Reply, reserve};
+use crate::conn::{Answer, Closed, Reply, reserve, reserve_now};
 use crate::group::text;
 use crate::state::Piece;
 use crate::writer::{Job, Placed, Produced};
 
 /// The most that one answer holds, unless a single batch is bigger.
 const MAX_FETCH: usize = 50 << 20;
+/// The most that one answer holds when memory is short; one batch goes all the same.
+const SMALL_FETCH: usize = 64 << 10;
 /// The longest that a fetch waits for records.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -151,12 +153,12 @@ pub async fn fetch(
     let until = tokio::time::Instant::now() + wait;
     let enough = usize::try_from(request.min_bytes).unwrap_or(0);
     loop {
-        let found = loop {
+        let mut found = loop {
             let appended = shared.appended.notified();
             tokio::pin!(appended);
             // Listen before looking, else what is appended in between costs the whole wait.
             appended.as_mut().enable();
-            let found = look(shared, &request, place.version);
+            let found = look(shared, &request, place.version, MAX_FETCH);
             if found.failed
                 || found.bytes >= enough
                 || tokio::time::timeout_at(until, appended).await.is_err()
@@ -165,7 +167,14 @@ pub async fn fetch(
                 break found;
             }
         };
-        let permit = reserve(&shared.outgoing, 2 * found.bytes).await;
+        // While clients that do not take their answers hold the memory, others get small ones and come again.
+        let mut permit = reserve_now(&shared.outgoing, 2 * found.bytes);
+        if permit.is_none() {
+            found = look(shared, &request, place.version, SMALL_FETCH);
+            if found.bytes > 2 * SMALL_FETCH {
+                permit = reserve(&shared.outgoing, 2 * found.bytes).await;
+            }
+        }
         let (version, log) = (shared.state().version, shared.log.clone());
         let on_disk = |pieces: &[Piece]| pieces.iter().any(|p| matches!(p, Piece::There(..)));
         let must_read = found.topics.iter().flat_map(|(_, ps)| ps).any(|(_, pieces)| on_disk(pieces));
@@ -200,8 +209,8 @@ pub async fn fetch(
     }
 }
 
-fn look(shared: &Shared, request: &FetchRequest, version: i16) -> Found {
-    let most = usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_FETCH);
+fn look(shared: &Shared, request: &FetchRequest, version: i16, most: usize) -> Found {
+    let most = usize::try_from(request.max_bytes).unwrap_or(0).min(most);
     let (mut bytes, mut failed) = (0, false);
     let committed = request.isolation_level == READ_COMMITTED;
     let state = shared.state();
@@ -226,15 +235,13 @@ fn look(shared: &Shared, request: &FetchRequest, version: i16) -> Found {
             // The first batch of an answer always goes, however big it is.
             let room =
                 most.saturating_sub(bytes).min(usize::try_from(wanted.partition_max_bytes).unwrap_or(0));
-            let pieces = if bytes == 0 || room > 0 {
+            let (pieces, end) = if bytes == 0 || room > 0 {
                 partition.pieces(wanted.fetch_offset, below, room)
             } else {
-                vec![]
+                (vec![], wanted.fetch_offset)
             };
             if committed {
-                // The transactions whose records the reader will leave out.
-                let all = partition.aborted.iter();
-                let aborted = all.filter(|a| a.last >= wanted.fetch_offset && a.first < stable).map(|a| {
+                let aborted = partition.aborted_within(wanted.fetch_offset, end).map(|a| {
                     AbortedTransaction::default()
                         .with_producer_id(a.producer.into())
                         .with_first_offset(a.first)

@@ -33,6 +33,7 @@ use crate::Shared;
 use crate::codes;
 use crate::group::text;
 use crate::listener::Advertised;
+use crate::report::CONSUMER;
 use crate::state::{Committed, State};
 use crate::writer::Job;
 
@@ -195,22 +196,16 @@ pub fn committed(shared: &Shared, request: OffsetFetchRequest, version: i16) -> 
     OffsetFetchResponse::default().with_groups(groups.collect())
 }
 
-/// The kind of groups that nobody is in now; only consumers commit offsets here.
-const CONSUMER: &str = "consumer";
-
 pub fn list(shared: &Shared, request: ListGroupsRequest, version: i16) -> ListGroupsResponse {
-    let mut all = shared.groups.list();
-    for group in shared.state().committed.keys() {
-        all.entry(group.clone()).or_insert_with(|| (text(CONSUMER), "Empty"));
-    }
+    let all = shared.list_groups();
     let same = |wanted: &[StrBytes], name: &str| {
         wanted.is_empty() || wanted.iter().any(|w| w.eq_ignore_ascii_case(name))
     };
     let (states, types) = (&request.states_filter, &request.types_filter);
-    let wanted = all.into_iter().filter(|(_, (_, state))| same(states, state) && same(types, "classic"));
-    let groups = wanted.map(|(name, (kind, state))| {
-        let listed = ListedGroup::default().with_group_id(GroupId(text(&name))).with_protocol_type(kind);
-        let listed = if version >= 4 { listed.with_group_state(text(state)) } else { listed };
+    let wanted = all.into_iter().filter(|(_, g)| same(states, g.state) && same(types, "classic"));
+    let groups = wanted.map(|(name, g)| {
+        let listed = ListedGroup::default().with_group_id(GroupId(text(&name))).with_protocol_type(g.kind);
+        let listed = if version >= 4 { listed.with_group_state(text(g.state)) } else { listed };
         if version >= 5 { listed.with_group_type(text("classic")) } else { listed }
     });
     ListGroupsResponse::default().with_groups(groups.collect())

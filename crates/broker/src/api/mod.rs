@@ -1,5 +1,6 @@
 //! Requests to answers: one function a request.
 
+mod admin;
 mod auth;
 mod configs;
 mod data;
@@ -116,6 +117,19 @@ pub async fn begin(shared: &Arc<Shared>, client: &mut Client, mut frame: Bytes) 
             let request = request!();
             Box::pin(async move { place.answer(&groups::delete_offsets(&shared, request).await) })
         }
+        ApiKey::ListTransactions => {
+            let request = request!();
+            Box::pin(async move { place.answer(&transactions::list(&shared, request).await) })
+        }
+        ApiKey::DescribeTransactions => {
+            let request = request!();
+            Box::pin(async move { place.answer(&transactions::describe(&shared, request).await) })
+        }
+        ApiKey::DescribeLogDirs => ready(place.answer(&admin::log_dirs(&shared, request!()))),
+        ApiKey::ListPartitionReassignments => ready(place.answer(&admin::reassignments())),
+        ApiKey::DescribeAcls => ready(place.answer(&admin::describe_acls())),
+        ApiKey::CreateAcls => ready(place.answer(&admin::create_acls(request!()))),
+        ApiKey::DeleteAcls => ready(place.answer(&admin::delete_acls(request!()))),
         ApiKey::DescribeCluster => ready(place.answer(&topics::cluster(at))),
         ApiKey::FindCoordinator => ready(place.answer(&groups::coordinator(at, request!(), version))),
         ApiKey::JoinGroup => {

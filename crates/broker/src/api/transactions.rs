@@ -1,5 +1,6 @@
 //! Transactions, and numbers for producers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use kafka_protocol::messages::add_partitions_to_txn_response::{
@@ -10,16 +11,19 @@ use kafka_protocol::messages::txn_offset_commit_response::{
 };
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
-    EndTxnRequest, EndTxnResponse, InitProducerIdRequest, InitProducerIdResponse, TxnOffsetCommitRequest,
-    TxnOffsetCommitResponse,
+    DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse,
+    InitProducerIdRequest, InitProducerIdResponse, ListTransactionsRequest, ListTransactionsResponse,
+    TopicName, TransactionalId, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    describe_transactions_response, list_transactions_response,
 };
 use tokio::sync::oneshot;
 
 use crate::Shared;
 use crate::codes::{self, Code};
+use crate::group::text;
 use crate::state::Committed;
-use crate::transaction::MAX_TIMEOUT_MS;
-use crate::writer::{Begun, Job, Owner};
+use crate::transaction::{MAX_TIMEOUT_MS, Transaction};
+use crate::writer::{Begun, Job, Owner, now};
 
 /// Older clients know the older word for it.
 fn fenced(code: Code, new: bool) -> Code {
@@ -76,12 +80,17 @@ pub async fn add_partitions(
         producer: request.v3_and_below_producer_id.0,
         epoch: request.v3_and_below_producer_epoch,
     };
-    let allowed = ask(shared, |reply| Job::Begun { owner, begun: Begun::Nothing, reply }).await;
-    let allowed = allowed.map_err(|code| fenced(code, version >= 2)).err();
     let topics: Vec<_> = request.v3_and_below_topics.into_iter().collect();
     // If one is not there, none is added, and the client must know which.
     let known = |topic: &str, partition: i32| shared.state().partition(topic, partition).is_some();
-    let all = topics.iter().all(|t| t.partitions.iter().all(|p| known(&t.name, *p)));
+    let named = topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.name.to_string(), *p)));
+    let named: Vec<_> = named.collect();
+    let all = named.iter().all(|(topic, partition)| known(topic, *partition));
+    let allowed = match all {
+        true => ask(shared, |reply| Job::Begun { owner, begun: Begun::Partitions(named), reply }).await,
+        false => Ok(()),
+    };
+    let allowed = allowed.map_err(|code| fenced(code, version >= 2)).err();
     let results = topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let code = match allowed {
@@ -110,7 +119,7 @@ pub async fn add_offsets(
         producer: request.producer_id.0,
         epoch: request.producer_epoch,
     };
-    let done = ask(shared, |reply| Job::Begun { owner, begun: Begun::Nothing, reply }).await;
+    let done = ask(shared, |reply| Job::Begun { owner, begun: Begun::Group, reply }).await;
     let code = done.map_err(|code| fenced(code, version >= 2)).err().unwrap_or(codes::NONE);
     AddOffsetsToTxnResponse::default().with_error_code(code)
 }
@@ -153,6 +162,81 @@ pub async fn commit_offsets(shared: &Shared, request: TxnOffsetCommitRequest) ->
         TxnOffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions)
     });
     TxnOffsetCommitResponse::default().with_topics(topics.collect())
+}
+
+/// As Kafka calls them. What is being decided is never seen here.
+fn state_name(transaction: &Transaction) -> &'static str {
+    match (transaction.begun, transaction.last) {
+        (Some(_), _) => "Ongoing",
+        (None, Some(true)) => "CompleteCommit",
+        (None, Some(false)) => "CompleteAbort",
+        (None, None) => "Empty",
+    }
+}
+
+async fn all(shared: &Shared) -> Vec<(String, Transaction)> {
+    let (reply, done) = oneshot::channel();
+    match shared.job(Job::Transactions { reply }).await {
+        true => done.await.unwrap_or_default(),
+        false => vec![],
+    }
+}
+
+/// The transactional ids: those in some state, of some producer, or under way for longer than so many ms.
+pub async fn list(shared: &Shared, request: ListTransactionsRequest) -> ListTransactionsResponse {
+    const STATES: [&str; 8] = [
+        "Empty",
+        "Ongoing",
+        "PrepareCommit",
+        "PrepareAbort",
+        "CompleteCommit",
+        "CompleteAbort",
+        "PrepareEpochFence",
+        "Dead",
+    ];
+    let (unknown, states): (Vec<_>, Vec<_>) =
+        request.state_filters.into_iter().partition(|s| !STATES.contains(&s.as_str()));
+    let producers = &request.producer_id_filters;
+    let before = now().saturating_sub(request.duration_filter);
+    let wanted = |t: &Transaction| {
+        (states.is_empty() && unknown.is_empty() || states.iter().any(|s| s.as_str() == state_name(t)))
+            && (producers.is_empty() || producers.iter().any(|p| p.0 == t.producer))
+            && (request.duration_filter < 0 || t.begun.is_some_and(|begun| begun < before))
+    };
+    let found = all(shared).await.into_iter().filter(|(_, t)| wanted(t)).map(|(id, t)| {
+        list_transactions_response::TransactionState::default()
+            .with_transactional_id(TransactionalId(text(&id)))
+            .with_producer_id(t.producer.into())
+            .with_transaction_state(text(state_name(&t)))
+    });
+    let found = found.collect();
+    ListTransactionsResponse::default().with_unknown_state_filters(unknown).with_transaction_states(found)
+}
+
+pub async fn describe(shared: &Shared, request: DescribeTransactionsRequest) -> DescribeTransactionsResponse {
+    let known: BTreeMap<_, _> = all(shared).await.into_iter().collect();
+    let states = request.transactional_ids.into_iter().map(|id| {
+        let answer = describe_transactions_response::TransactionState::default();
+        let Some(t) = known.get(id.as_str()) else {
+            return answer.with_transactional_id(id).with_error_code(codes::TRANSACTIONAL_ID_NOT_FOUND);
+        };
+        let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+        t.added.union(&t.partitions).for_each(|(topic, p)| topics.entry(topic).or_default().push(*p));
+        let topics = topics.into_iter().map(|(topic, partitions)| {
+            describe_transactions_response::TopicData::default()
+                .with_topic(TopicName(text(topic)))
+                .with_partitions(partitions)
+        });
+        answer
+            .with_transactional_id(id)
+            .with_transaction_state(text(state_name(t)))
+            .with_transaction_timeout_ms(t.timeout_ms)
+            .with_transaction_start_time_ms(t.begun.unwrap_or(-1))
+            .with_producer_id(t.producer.into())
+            .with_producer_epoch(t.epoch)
+            .with_topics(topics.collect())
+    });
+    DescribeTransactionsResponse::default().with_transaction_states(states.collect())
 }
 
 pub async fn end(shared: &Shared, request: EndTxnRequest, version: i16) -> EndTxnResponse {

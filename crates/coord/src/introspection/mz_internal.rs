@@ -197,6 +197,29 @@ pub(super) fn relations() -> Vec<Builtin> {
         ),
         none("mz_compute_error_counts", "object_id text, count int8"),
         mz("mz_kafka_sources", "id text, group_id_prefix text, topic text", kafka_sources),
+        // The embedded Kafka; without one they are empty.
+        mz(
+            "mz_kafka_broker_topics",
+            "id text, name text, partitions int4, messages uint8, bytes uint8, cleanup_policy text, retention_ms int8?, \
+             retention_bytes int8?",
+            kafka_topics,
+        ),
+        mz(
+            "mz_kafka_broker_partitions",
+            "topic text, partition int4, start_offset uint8, stable_offset uint8, end_offset uint8, bytes uint8",
+            kafka_partitions,
+        ),
+        mz(
+            "mz_kafka_broker_groups",
+            "name text, state text, protocol_type text, members int4, lag uint8",
+            kafka_groups,
+        ),
+        mz(
+            "mz_kafka_broker_group_offsets",
+            "group_name text, topic text, partition int4, committed_offset uint8, end_offset uint8, lag uint8, \
+             metadata text?",
+            kafka_group_offsets,
+        ),
         // One user owns all and has every privilege: nothing was ever granted.
         none("mz_show_cluster_privileges", "grantor text, grantee text, name text, privilege_type text"),
         none("mz_show_database_privileges", "grantor text, grantee text, name text, privilege_type text"),
@@ -349,6 +372,84 @@ fn source_statistics(s: &State<'_>) -> Vec<Row> {
         ])
     };
     sources(s).map(row).collect()
+}
+
+/// What the embedded Kafka says of itself.
+fn kafka(s: &State<'_>) -> crate::KafkaReport {
+    s.catalog.local_kafka.as_ref().map_or_else(Default::default, |kafka| (kafka.report)())
+}
+
+/// Offsets and sums of them are never below 0.
+fn offset(n: i64) -> Datum<'static> {
+    Datum::UInt64(u64::try_from(n).unwrap_or(0))
+}
+
+fn kafka_topics(s: &State<'_>) -> Vec<Row> {
+    let row = |t: crate::KafkaTopic| {
+        let messages = t.partitions.iter().map(|p| p.end - p.start).sum();
+        Row::pack([
+            Datum::Text(&t.id),
+            Datum::Text(&t.name),
+            Datum::Int32(t.partitions.len() as i32),
+            offset(messages),
+            Datum::UInt64(t.partitions.iter().map(|p| p.bytes).sum()),
+            Datum::Text(&t.cleanup_policy),
+            t.retention_ms.map_or(Datum::Null, Datum::Int64),
+            t.retention_bytes.map_or(Datum::Null, Datum::Int64),
+        ])
+    };
+    kafka(s).topics.into_iter().map(row).collect()
+}
+
+fn kafka_partitions(s: &State<'_>) -> Vec<Row> {
+    let mut rows = vec![];
+    for topic in kafka(s).topics {
+        for (i, p) in topic.partitions.iter().enumerate() {
+            rows.push(Row::pack([
+                Datum::Text(&topic.name),
+                Datum::Int32(i as i32),
+                offset(p.start),
+                offset(p.stable),
+                offset(p.end),
+                Datum::UInt64(p.bytes),
+            ]));
+        }
+    }
+    rows
+}
+
+fn kafka_groups(s: &State<'_>) -> Vec<Row> {
+    let report = kafka(s);
+    let row = |g: &crate::KafkaGroup| {
+        Row::pack([
+            Datum::Text(&g.name),
+            Datum::Text(&g.state),
+            Datum::Text(&g.protocol_type),
+            Datum::Int32(g.members as i32),
+            offset(report.lag(g)),
+        ])
+    };
+    report.groups.iter().map(row).collect()
+}
+
+fn kafka_group_offsets(s: &State<'_>) -> Vec<Row> {
+    let report = kafka(s);
+    let mut rows = vec![];
+    for group in &report.groups {
+        for (topic, partition, committed, metadata) in &group.offsets {
+            let end = report.end(topic, *partition).unwrap_or(*committed);
+            rows.push(Row::pack([
+                Datum::Text(&group.name),
+                Datum::Text(topic),
+                Datum::Int32(*partition),
+                offset(*committed),
+                offset(end),
+                offset(end - committed),
+                opt_text(metadata.as_deref()),
+            ]));
+        }
+    }
+    rows
 }
 
 fn applied_objects(s: &State<'_>) -> Vec<Row> {

@@ -27,6 +27,8 @@ pub(crate) enum Statement {
         like: Option<String>,
         filter: Option<Box<sqlparser::ast::Expr>>,
     },
+    /// `SHOW KAFKA TOPICS | PARTITIONS | GROUPS | OFFSETS [LIKE 'pattern' | WHERE expr]`: a query.
+    Kafka(String),
     Create {
         kind: Option<ItemKind>,
         name: ObjectName,
@@ -54,6 +56,39 @@ const KINDS: [&str; 15] = [
     "types",
 ];
 
+/// What the embedded Kafka has, and the query that shows it. The first column is the one of LIKE.
+const KAFKA: [(&str, &str, &str); 4] = [
+    (
+        "topics",
+        "name, partitions, messages, bytes, cleanup_policy, retention_ms, retention_bytes",
+        "mz_kafka_broker_topics",
+    ),
+    ("partitions", "topic, partition, start_offset, end_offset, bytes", "mz_kafka_broker_partitions"),
+    ("groups", "name, state, members, lag", "mz_kafka_broker_groups"),
+    (
+        "offsets",
+        "group_name, topic, partition, committed_offset, end_offset, lag",
+        "mz_kafka_broker_group_offsets",
+    ),
+];
+
+/// Behind `SHOW KAFKA`.
+fn kafka(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
+    let found = KAFKA.iter().find(|(word, ..)| p.word(word));
+    let (_, columns, relation) = found.ok_or_else(|| p.error("TOPICS, PARTITIONS, GROUPS or OFFSETS"))?;
+    let first = columns.split(',').next().unwrap_or_default();
+    let mut query = format!("SELECT * FROM (SELECT {columns} FROM mz_internal.{relation}) AS shown");
+    if p.word("like") {
+        query += &format!(" WHERE {first} LIKE {}", crate::parse::quote_string(&p.string()?));
+    } else if p.word("where") {
+        let from = p.here();
+        p.expr()?;
+        query += &format!(" WHERE {}", p.since(from));
+    }
+    let by: Vec<String> = (1..=columns.split(',').count().min(3)).map(|n| n.to_string()).collect();
+    Ok(Statement::Kafka(format!("{query} ORDER BY {}", by.join(", "))))
+}
+
 /// Behind `SHOW`.
 pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
     if p.word("create") {
@@ -72,6 +107,9 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
     }
     if p.word("all") {
         return Ok(Statement::AllVariables);
+    }
+    if p.word("kafka") {
+        return kafka(p);
     }
     p.word("full");
     if let Some(kind) = p.one_of(&KINDS) {
@@ -110,6 +148,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
     match statement {
         Statement::Variable(name) => Ok(Plan::ShowVariable(name)),
         Statement::AllVariables => Ok(Plan::ShowAllVariables),
+        Statement::Kafka(query) => Ok(Plan::Select(planner.plan_text(&query)?)),
         Statement::Create { kind, name } => {
             let item = match kind {
                 Some(kind) => names::existing(planner, &name, kind)?,
