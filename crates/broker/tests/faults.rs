@@ -276,6 +276,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 /// Power cuts while transactions end, old records go and a topic is compacted. A transaction holds in both partitions and
 /// with its offsets, or not at all; what was let go makes no hole; no key falls back behind what was acknowledged.
+/// `BROKER_CUTS` says how often the power goes.
 #[test]
 fn transactions_retention_and_compaction_survive_power_cuts() {
     const ABORTED: u64 = 1_000_000;
@@ -284,7 +285,8 @@ fn transactions_retention_and_compaction_survive_power_cuts() {
     // What was acknowledged: the last transaction, how many records of the log, the last value of each key.
     let (mut committed, mut logged, mut keyed) = (Vec::<u64>::new(), 0, BTreeMap::<String, u64>::new());
     let mut next = 0;
-    for round in 0..6u64 {
+    let cuts = std::env::var("BROKER_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(3u64);
+    for round in 0..=cuts {
         let (fs, config_) = simulated(&disk);
         let broker = runtime.block_on(Broker::start_on(fs, config_)).expect("it starts");
         let address = broker.listeners()[0].address;
