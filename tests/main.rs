@@ -20,6 +20,7 @@
 //! | `sessions` | transactions, time and notices as one session sees them |
 //! | `sink` | sinks into a mock of Segment's API that fails in every way |
 //! | `slt` | sqllogictest files by topic, at once and as views made before the data |
+//! | `templates` | the projects of `deltamill init`, from topic to a mock of Segment; `deltamill send` |
 //! | `w1` | the six views of the speed workload against a plain computation |
 //! | `webhook` | what is posted: bodies, headers, checks, limits, kill −9 |
 
@@ -42,5 +43,6 @@ mod segment;
 mod sessions;
 mod sink;
 mod slt;
+mod templates;
 mod w1;
 mod webhook;

@@ -151,6 +151,50 @@ fn what_is_refused_says_why() {
     assert_eq!(post("plain", "", b"1").0, 404);
 }
 
+/// What a source refused stands in its errors, through kill −9; of a flood only so much that it cannot fill the disk.
+#[test]
+fn refused_requests_are_kept_but_not_all() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().display().to_string();
+    let mut server = Server::start(&["--data-dir", &data]);
+    server.rows(
+        "CREATE SECRET shared AS 'abc123';
+         CREATE SOURCE signed FROM WEBHOOK BODY FORMAT JSON INCLUDE HEADERS
+           CHECK (WITH (BODY BYTES, HEADERS, SECRET shared AS key BYTES)
+                  segment_signature_valid(body, headers->'x-signature', key));
+         CREATE SOURCE api FROM SEGMENT (WRITE KEY = SECRET shared);
+         CREATE MATERIALIZED VIEW wrong AS
+           SELECT status, reason, header_text(headers, 'x-signature') AS signature, convert_from(value, 'utf8') AS body
+           FROM signed_errors",
+    );
+    let post = |server: &Server, body: &str| {
+        server.post("/api/webhook/materialize/public/signed", "X-Signature: aa\r\n", body.as_bytes()).0
+    };
+    assert_eq!(post(&server, "{\"n\":0}"), 400);
+    assert_eq!(server.post("/v1/track", "Authorization: Basic d3Jvbmc6\r\n", b"{}").0, 401);
+    let first = ["400|failed to validate the request: the CHECK is not true|aa|{\"n\":0}"];
+    server.wait_for("SELECT * FROM wrong", &first);
+    server.wait_for("SELECT status, reason FROM api_errors", &["401|no source takes this write key"]);
+    server.crash_and_restart();
+    assert_eq!(server.rows("SELECT * FROM wrong"), first);
+    assert_eq!(server.rows("SELECT count(*), count(\"time\") FROM api_errors"), ["1|1"]);
+    let mut http = Http::connect(&server.http).expect("a connection");
+    for n in 1..=3_000 {
+        let answer = http.request(
+            "POST",
+            "/api/webhook/materialize/public/signed",
+            "X-Signature: aa\r\n",
+            format!("{{\"n\":{n}}}").as_bytes(),
+        );
+        assert_eq!(answer.expect("an answer").0, 400);
+    }
+    // The last is there; all others are counted.
+    server.wait_for("SELECT count(*) FROM wrong WHERE body = '{\"n\":3000}'", &["1"]);
+    let counted = "SELECT count(body) + sum(coalesce(substring(reason FROM '^and ([0-9]+) more')::int8, 0)), count(*) < 1000 FROM wrong";
+    server.wait_for(counted, &["3001|t"]);
+    server.rows("DROP MATERIALIZED VIEW wrong; DROP SOURCE signed; DROP SOURCE api");
+}
+
 /// Posts batches from several connections while the server is killed: every batch that was answered 200 is there, once
 /// where it was sent once, and none is there in part. `DELTAMILL_KILLS` makes it longer.
 #[test]

@@ -68,6 +68,8 @@ pub struct SourceItem {
     pub raw: GlobalId,
     /// Where they come from.
     pub from: SourceFrom,
+    /// The collection of the requests that it refused, if it is posted to.
+    pub refused: Option<GlobalId>,
     /// Whether headers are kept.
     pub headers: bool,
     /// Where each partition starts.

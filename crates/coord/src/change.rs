@@ -6,7 +6,7 @@ use plan::Side;
 use plan::hir::HirRelationExpr;
 use repr::error::code;
 use repr::{GlobalId, RelationDesc, SqlError, SqlState};
-use sql::plan::{CreateItem, CreatePlan, OnError, RAW_SELF};
+use sql::plan::{CreateItem, CreatePlan, OnError, RAW_SELF, REFUSED_SELF, SourceFrom};
 use sql::{CatalogItem, ItemKind, ObjectName};
 
 use crate::catalog::{CatalogState, Record, SourceItem};
@@ -60,11 +60,7 @@ impl CatalogState {
                 let id = self.allocate();
                 let raw =
                     matches!(plan.item, CreateItem::Source(_) | CreateItem::Sink(_)).then(|| self.allocate());
-                let has_second = match &plan.item {
-                    CreateItem::Sink(sink) => sinks::is_dry_run(sink),
-                    _ => false,
-                };
-                let second = has_second.then(|| self.allocate());
+                let second = has_second(&plan.item).then(|| self.allocate());
                 let name = plan.name.clone();
                 let record = Record {
                     id,
@@ -146,6 +142,7 @@ impl CatalogState {
                     id,
                     SourceItem {
                         raw,
+                        refused: record.second.map(GlobalId::User),
                         from: source.from.clone(),
                         headers: source.headers,
                         start_offsets: record.start_offsets.clone(),
@@ -156,7 +153,7 @@ impl CatalogState {
                 // The relation that says how far the source has come.
                 let mut name = plan.name.clone();
                 name.item = source.progress_name.clone();
-                errors = Some((raw, &source.errors));
+                errors = Some((raw, record.second.map(GlobalId::User), &source.errors));
                 progress = Some(introspection::progress_item(record.id, name, id));
             }
             CreateItem::Table { defaults } => item.defaults = defaults.clone(),
@@ -178,7 +175,7 @@ impl CatalogState {
                     item.definition =
                         Some(HirRelationExpr::Catch { input: Box::new(stored), side: Side::Rows });
                 }
-                errors = Some((id, of_view));
+                errors = Some((id, None, of_view));
             }
             CreateItem::Sink(_) => {
                 let raw = record.raw.ok_or_else(|| SqlError::internal("a sink has no errors shard"))?;
@@ -196,8 +193,8 @@ impl CatalogState {
             CreateItem::Type => {}
         }
         self.insert(item, Some(record.clone()));
-        if let Some((of, (definition, desc))) = errors {
-            self.add_errors(record.id, &plan.name, of, definition, desc);
+        if let Some((of, refused, (definition, desc))) = errors {
+            self.add_errors(record.id, &plan.name, (of, refused), definition, desc);
         }
         progress.into_iter().chain(second).for_each(|item| self.insert(item, None));
         Ok(())
@@ -208,7 +205,7 @@ impl CatalogState {
         &mut self,
         owner: u64,
         name: &ObjectName,
-        of: GlobalId,
+        (of, refused): (GlobalId, Option<GlobalId>),
         definition: &HirRelationExpr,
         desc: &RelationDesc,
     ) {
@@ -220,6 +217,7 @@ impl CatalogState {
         }
         let mut definition = definition.clone();
         definition.replace_id(RAW_SELF, of);
+        refused.into_iter().for_each(|refused| definition.replace_id(REFUSED_SELF, refused));
         let owned = GlobalId::User(owner);
         self.insert(introspection::errors_item(owner, name, owned, definition, desc.clone()), None);
     }
@@ -255,6 +253,15 @@ impl CatalogState {
             dropped.push(Dropped { item, source });
         }
         dropped
+    }
+}
+
+/// Whether an object has a second collection: see [`Record::second`].
+pub fn has_second(item: &CreateItem) -> bool {
+    match item {
+        CreateItem::Sink(sink) => sinks::is_dry_run(sink),
+        CreateItem::Source(s) => matches!(s.from, SourceFrom::Webhook(_) | SourceFrom::Segment(_)),
+        _ => false,
     }
 }
 

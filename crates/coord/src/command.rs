@@ -27,6 +27,8 @@ pub enum Command {
         /// What.
         said: sink::feed::Said,
     },
+    /// Requests were refused, and are to be stored.
+    Refused,
     /// Rows of a sink's errors relation are sent again; the answer: how many go, and how many cannot.
     Replay {
         /// The sink.

@@ -208,6 +208,7 @@ impl Coordinator {
                     subscriptions: BTreeMap::new(),
                     readers: BTreeMap::new(),
                     statuses: BTreeMap::new(),
+                    refused: BTreeMap::new(),
                     sinks: BTreeMap::new(),
                     sink_statuses: BTreeMap::new(),
                     holds: BTreeMap::new(),
@@ -356,7 +357,7 @@ pub(crate) struct State {
     clock: Arc<dyn Clock>,
     pub(crate) storage: Storage,
     /// What is on its way there.
-    journal: Journal,
+    pub(crate) journal: Journal,
     pub(crate) dataflows: Arc<Dataflows>,
     pub(crate) commands: Sender<Command>,
     pub(crate) shared: Arc<Shared>,
@@ -403,6 +404,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: BTreeMap<GlobalId, Subscription>,
     pub(crate) readers: BTreeMap<GlobalId, (u64, source::ReaderHandle)>,
     pub(crate) statuses: BTreeMap<GlobalId, SourceStatus>,
+    /// Of sources that are posted to: the stored requests that they refused.
+    pub(crate) refused: BTreeMap<GlobalId, crate::refused::Stored>,
     pub(crate) sinks: crate::sinks::Sinks,
     pub(crate) sink_statuses: BTreeMap<GlobalId, crate::sinks::SinkStatus>,
     holds: BTreeMap<Timestamp, usize>,
@@ -614,6 +617,7 @@ impl State {
         match command {
             Command::Source { id, epoch, event } => self.source_event(id, epoch, event),
             Command::Sink { id, epoch, said } => self.sink_said(id, epoch, said),
+            Command::Refused => self.store_refused(),
             Command::Replay { id, letters, reply } => drop(reply.send(self.replay(id, letters))),
             Command::Dataflow(response) => self.response(response),
             Command::Appended(result) => self.appended(result),
@@ -681,7 +685,7 @@ impl State {
     }
 
     /// Rows of tables, for the next tick.
-    fn write(&mut self, rows: Vec<(GlobalId, RowBlock)>) {
+    pub(crate) fn write(&mut self, rows: Vec<(GlobalId, RowBlock)>) {
         for (id, block) in rows {
             self.pending.bytes += block.byte_len();
             self.pending.blocks.push((id, Arc::new(block)));

@@ -10,7 +10,7 @@ use sql::plan::{CreateItem, CreatePlan, RAW_SELF, SecretValue, SourceFrom};
 use storage::ShardId;
 
 use crate::catalog::{self, Record, SessionCatalog, SourceItem};
-use crate::change::{Changed, Dropped};
+use crate::change::{self, Changed, Dropped};
 use crate::command::Ddl;
 use crate::coordinator::{Object, ObjectKind, State, shard_of};
 use crate::variables::Variables;
@@ -94,7 +94,10 @@ impl State {
                 }
             }
             CreateItem::Source(source) => {
-                let SourceItem { raw, retention, .. } = self.catalog.sources[&id];
+                let SourceItem { raw, retention, refused, .. } = self.catalog.sources[&id];
+                if let Some(refused) = refused {
+                    self.add_refused(id, refused, recovered.is_some());
+                }
                 self.add_collection(raw, source::raw_desc().types(), retention.is_none(), Some((2, 3)));
                 if let Some(retention) = retention {
                     self.keeper.add(raw, retention);
@@ -220,6 +223,7 @@ impl State {
             ItemKind::Source => {
                 self.readers.remove(&id);
                 self.shared.push.close(id);
+                self.drop_refused(id);
                 self.statuses.remove(&id);
                 self.pending.drop_progress.push(number);
                 if self.objects.contains_key(&id) {
@@ -300,12 +304,17 @@ impl State {
             }
         }
         let variables = Variables::default();
-        for record in records {
-            let last = [Some(record.id), record.raw, record.second].into_iter().flatten().max();
-            self.catalog.next_id = self.catalog.next_id.max(last.map_or(0, |last| last + 1));
+        let last = records.iter().flat_map(|r| [Some(r.id), r.raw, r.second]).flatten().max();
+        self.catalog.next_id = self.catalog.next_id.max(last.map_or(0, |last| last + 1));
+        for mut record in records {
             let what = format!("{} (u{})", record.object_name(), record.id);
             let upper = recovered.shards.get(&ShardId(record.id)).map_or(0, |s| s.upper);
             let created = self.plan_again(&record, &recovered, &variables).and_then(|plan| {
+                // Made by a version that had none.
+                if change::has_second(&plan.item) && record.second.is_none() {
+                    record.second = Some(self.catalog.allocate());
+                    self.persist(&record);
+                }
                 self.catalog.add(&plan, &record)?;
                 self.start(plan, record, Some(upper))
             });

@@ -29,6 +29,7 @@ pub mod planner;
 pub mod produce;
 pub mod push;
 pub mod read;
+pub(crate) mod refused;
 mod rename;
 mod retention;
 pub mod rows;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plan::ScalarExpr;
 use plan::scalar::Context;
@@ -19,6 +19,7 @@ use sql::plan::{BodyFormat, Check, CheckInput, SegmentFaults, SegmentPlan, Sourc
 use tokio::sync::oneshot;
 
 use crate::catalog::CatalogState;
+use crate::command::Command;
 use crate::coordinator::Handle;
 
 /// What sessions, the loop and HTTP share of pushing.
@@ -28,6 +29,8 @@ pub struct Push {
     senders: Mutex<HashMap<GlobalId, PushSender>>,
     /// The last refused requests, the newest last.
     refused: Mutex<VecDeque<Refused>>,
+    /// Those that are not stored yet.
+    fresh: Mutex<crate::refused::Fresh>,
     /// Where requests come in.
     address: OnceLock<SocketAddr>,
     /// Calls to the Tracking API so far: which of them are to fail.
@@ -110,6 +113,11 @@ impl Push {
     /// All are.
     pub(crate) fn close_all(&self) {
         lock(&self.senders).clear();
+    }
+
+    /// The refused requests that are to be stored.
+    pub(crate) fn take_fresh(&self, now: Instant) -> BTreeMap<GlobalId, (VecDeque<Refused>, u64)> {
+        lock(&self.fresh).take(now)
     }
 
     /// The last refused requests.
@@ -203,18 +211,33 @@ impl Handle {
         let shown = |(k, v): (&String, &Vec<u8>)| {
             (k.clone(), if secret(k) { b"(not shown)".to_vec() } else { v.clone() })
         };
-        let mut all = lock(&self.shared.push.refused);
-        if all.len() == REFUSED {
-            all.pop_front();
-        }
-        all.push_back(Refused {
+        let refused = Refused {
             at: self.shared.clock.now(),
             source: id,
             status: refusal.status,
             reason: refusal.reason.clone(),
             headers: headers.iter().map(shown).collect(),
             body: body[..body.len().min(REFUSED_BODY)].to_vec(),
-        });
+        };
+        {
+            let mut all = lock(&self.shared.push.refused);
+            if all.len() == REFUSED {
+                all.pop_front();
+            }
+            all.push_back(refused.clone());
+        }
+        let wait = lock(&self.shared.push.fresh).add(refused, self.shared.clock.instant());
+        let Some(wait) = wait else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if !wait.is_zero() => {
+                let handle = self.clone();
+                runtime.spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    let _ = handle.send(Command::Refused);
+                });
+            }
+            _ => drop(self.send(Command::Refused)),
+        }
     }
 }
 

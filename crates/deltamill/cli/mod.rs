@@ -4,9 +4,11 @@ mod apply;
 mod client;
 mod demo;
 mod doctor;
+mod init;
 mod kafka;
 mod output;
 mod run;
+mod send;
 mod serve;
 mod signal;
 mod topic;
@@ -40,6 +42,10 @@ enum Command {
     Apply(apply::Apply),
     /// Check a folder of SQL files, without server or network.
     Check(apply::Check),
+    /// Make a folder of SQL files to begin with.
+    Init(init::Init),
+    /// Send a call to Segment's Tracking API, this program's or Segment's own.
+    Send(send::Send),
     /// Run a file of statements in memory and print the rows of its queries.
     Run(run::Run),
     /// Run statements on a server and print their rows.
@@ -150,6 +156,8 @@ impl Cli {
             Command::Serve(serve) => serve.run(json),
             Command::Apply(apply) => apply.run(json),
             Command::Check(check) => check.run(json),
+            Command::Init(init) => init.run(json),
+            Command::Send(send) => send.run(json),
             Command::Run(run) => run.run(json),
             Command::Sql(sql) => sql.run(json),
             Command::Topic(topic) => topic.run(json),

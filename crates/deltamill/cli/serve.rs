@@ -10,7 +10,7 @@ use deltamill::Engine;
 use serde_json::{Value, json};
 
 use super::signal::{self, Signal};
-use super::{EngineFlags, Failure, apply, output};
+use super::{EngineFlags, Failure, apply, output, topic};
 
 /// The flags of `serve`.
 #[derive(Args)]
@@ -20,6 +20,10 @@ pub(crate) struct Serve {
     /// Keep everything in memory; it is gone when the server ends.
     #[arg(long, env = "DELTAMILL_EPHEMERAL", value_parser = FalseyValueParser::new())]
     ephemeral: bool,
+    /// A topic to make in the embedded Kafka at the start, if it is not there. May come several times. Needs a PLAINTEXT
+    /// listener.
+    #[arg(long, env = "DELTAMILL_KAFKA_TOPIC", value_name = "NAME", value_delimiter = ',')]
+    kafka_topic: Vec<String>,
     /// Apply a folder of SQL files at the start.
     #[arg(long, env = "DELTAMILL_APPLY", value_name = "DIR")]
     apply: Option<PathBuf>,
@@ -47,6 +51,12 @@ impl Serve {
         let data_dir = config.data_dir.clone();
         let engine = Engine::start(config)?;
         let address = |a: Option<SocketAddr>| a.map_or(Value::Null, |a| json!(a.to_string()));
+        if !self.kafka_topic.is_empty() {
+            let plain = engine.kafka_listeners().iter().map(|l| l.to_string()).collect::<Vec<_>>();
+            let plain = plain.iter().find_map(|l| l.strip_prefix("PLAINTEXT://"));
+            let missing = || Failure::new(3, "--kafka-topic needs --kafka-listen with a PLAINTEXT address");
+            topic::ensure(plain.ok_or_else(missing)?, &self.kafka_topic)?;
+        }
         if let Some(dir) = &self.apply {
             let variables = apply::variables(&self.set)?;
             let done = apply::apply_folder(&mut engine.session(), dir, &variables, false, false)?;

@@ -239,20 +239,40 @@ fn create(
 ) -> Result<(), Trouble> {
     let mut topic = NewTopic::new(name, partitions.unwrap_or(-1), TopicReplication::Fixed(-1));
     for config in configs {
-        let Some((name, value)) = config.split_once('=') else {
+        let Some((setting, value)) = config.split_once('=') else {
             return Err(Failure::new(2, format!("--config {config}: a setting is NAME=VALUE")).into());
         };
-        topic = topic.set(name, value);
+        topic = topic.set(setting, value);
     }
-    let (admin, options, runtime) = admin(config)?;
-    let results = runtime.block_on(admin.create_topics(&[topic], &options))?;
-    match results.into_iter().next() {
-        Some(Err((name, RDKafkaErrorCode::TopicAlreadyExists))) => {
+    match make(config, topic)? {
+        Some(RDKafkaErrorCode::TopicAlreadyExists) => {
             Err(Failure::new(1, format!("topic '{name}' already exists")).into())
         }
-        Some(Err((name, e))) => Err(Failure::new(1, format!("topic '{name}': {e}")).into()),
-        _ => Ok(()),
+        Some(e) => Err(Failure::new(1, format!("topic '{name}': {e}")).into()),
+        None => Ok(()),
     }
+}
+
+/// Makes topics that are not there.
+pub(super) fn ensure(broker: &str, names: &[String]) -> Result<(), Failure> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker);
+    for name in names {
+        match make(&config, NewTopic::new(name, -1, TopicReplication::Fixed(-1))) {
+            Ok(None | Some(RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Ok(Some(e)) => return Err(Failure::new(1, format!("topic '{name}': {e}"))),
+            Err(Trouble::Failure(e)) => return Err(e),
+            Err(Trouble::Kafka(e)) => return Err(Failure::new(4, format!("topic '{name}': {e}"))),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a topic; what the broker says against it.
+fn make(config: &ClientConfig, topic: NewTopic<'_>) -> Result<Option<RDKafkaErrorCode>, Trouble> {
+    let (admin, options, runtime) = admin(config)?;
+    let results = runtime.block_on(admin.create_topics(&[topic], &options))?;
+    Ok(results.into_iter().find_map(|r| r.err()).map(|(_, e)| e))
 }
 
 /// A client for what is done to topics, and what makes it wait.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plan::{ColumnOrder, RelationExpr, ScalarExpr};
-use repr::{GlobalId, RelationDesc, SqlError};
+use repr::{GlobalId, RelationDesc, ScalarType, SqlError};
 
 use crate::catalog::{ItemKind, ObjectName};
 
@@ -554,6 +554,24 @@ pub enum Retention {
 
 /// Stands for the raw records of the source being planned, or for the view being planned.
 pub const RAW_SELF: GlobalId = GlobalId::Transient(u64::MAX);
+
+/// Stands for the requests that the source being planned has refused, if it is posted to.
+pub const REFUSED_SELF: GlobalId = GlobalId::Transient(u64::MAX - 1);
+
+/// The columns of refused requests: when, the status of the answer, why, the headers, the beginning of the body.
+pub fn refused_desc() -> RelationDesc {
+    let header = ScalarType::Record(vec![
+        ("key".into(), ScalarType::Text.nullable(false)),
+        ("value".into(), ScalarType::Bytes.nullable(true)),
+    ]);
+    RelationDesc::new([
+        ("time", ScalarType::TimestampTz { precision: None }.nullable(false)),
+        ("status", ScalarType::Int32.nullable(true)),
+        ("reason", ScalarType::Text.nullable(false)),
+        ("headers", ScalarType::List(Box::new(header)).nullable(true)),
+        ("body", ScalarType::Bytes.nullable(true)),
+    ])
+}
 
 /// Where records come from.
 #[derive(Clone, Debug)]

@@ -109,6 +109,7 @@ fn sample() -> CatalogState {
                 group_id_prefix: None,
                 metadata_refresh: None,
             },
+            refused: None,
             headers: false,
             start_offsets: BTreeMap::new(),
             progress_name: "feed_progress".into(),

@@ -23,6 +23,10 @@ pub enum Call {
 /// The types of calls.
 pub const CALLS: [&str; 6] = ["track", "identify", "group", "page", "screen", "alias"];
 
+/// Columns that belong to calls of one type or some.
+const OF_ONE_TYPE: [&str; 7] =
+    ["event", "group_id", "previous_id", "properties", "traits", "name", "category"];
+
 /// How rows become calls.
 #[derive(Clone, Debug)]
 pub struct Mapping {
@@ -199,6 +203,13 @@ impl Mapping {
                             }
                         }
                     }
+                    continue;
+                }
+                // A column for calls of another type.
+                name if matches!(self.call, Call::Column(_))
+                    && text.is_none()
+                    && OF_ONE_TYPE.contains(&name) =>
+                {
                     continue;
                 }
                 name => {

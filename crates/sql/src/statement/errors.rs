@@ -9,9 +9,10 @@ use repr::error::code;
 use repr::{EvalError, RelationDesc, SqlError};
 
 use super::source::{plan_over, raw_item};
+use crate::catalog::CatalogItem;
 use crate::hirs;
 use crate::parse::quote_string;
-use crate::plan::{OnError, RAW_SELF};
+use crate::plan::{OnError, RAW_SELF, REFUSED_SELF, refused_desc};
 use crate::planner::Planner;
 
 /// A relation that belongs to another object.
@@ -36,22 +37,31 @@ pub(crate) fn on_error(word: &str) -> Result<OnError, SqlError> {
     }
 }
 
-/// The records of a source that `definition` cannot decode.
+/// The records of a source that `definition` cannot decode, and the requests that it refused, if it is posted to.
 pub(crate) fn of_source(
     planner: &Planner<'_>,
     definition: HirRelationExpr,
     topic: Option<&str>,
+    posted: bool,
 ) -> Result<Defined, SqlError> {
     let caught = HirRelationExpr::Catch { input: Box::new(definition), side: Side::Errors };
     let errors = raw_item("errors", EvalError::desc(), Some(caught));
     let topic = topic.map_or("NULL".into(), quote_string);
+    let mut items = vec![errors];
+    let (mut status, mut refused) = ("", "");
+    if posted {
+        items.push(CatalogItem { id: REFUSED_SELF, ..raw_item("refused", refused_desc(), None) });
+        status = ", CAST(NULL AS int4) AS status";
+        refused = " UNION ALL SELECT \"time\", NULL, NULL, NULL, NULL, body, headers, reason, NULL, status \
+                   FROM mz_internal.refused";
+    }
     let select = format!(
         "SELECT r.\"timestamp\" AS \"time\", CAST({topic} AS text) AS topic, e.partition, \
-         CAST(e.\"offset\" AS uint8) AS \"offset\", r.key, r.value, r.headers, e.message AS reason, e.sqlstate \
+         CAST(e.\"offset\" AS uint8) AS \"offset\", r.key, r.value, r.headers, e.message AS reason, e.sqlstate{status} \
          FROM mz_internal.errors AS e \
-         LEFT JOIN mz_internal.raw AS r ON r.partition = e.partition AND r.\"offset\" = e.\"offset\""
+         LEFT JOIN mz_internal.raw AS r ON r.partition = e.partition AND r.\"offset\" = e.\"offset\"{refused}"
     );
-    plan_over(planner, vec![errors], &select)
+    plan_over(planner, items, &select)
 }
 
 /// The rows of a materialized view that cannot be computed.

@@ -19,8 +19,8 @@ use crate::catalog::{Catalog, CatalogItem, ItemKind};
 use crate::hirs;
 use crate::parse::{Heads, fold, quote, quote_string};
 use crate::plan::{
-    CreateItem, CreatePlan, KafkaConnectionPlan, OnError, Plan, RAW_SELF, Retention, SourceFrom, SourcePlan,
-    StringOrSecret, unsupported,
+    CreateItem, CreatePlan, KafkaConnectionPlan, OnError, Plan, RAW_SELF, REFUSED_SELF, Retention,
+    SourceFrom, SourcePlan, StringOrSecret, unsupported,
 };
 use crate::planner::Planner;
 use crate::text::Text;
@@ -311,7 +311,8 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         SourceFrom::Kafka { topic, .. } => Some(topic.as_str()),
         _ => None,
     };
-    let errors = errors::of_source(planner, strict, topic)?;
+    let posted = matches!(from, SourceFrom::Webhook(_) | SourceFrom::Segment(_));
+    let errors = errors::of_source(planner, strict, topic, posted)?;
     if !s.columns.is_empty() {
         if s.columns.len() != desc.arity() {
             return Err(SqlError::new(
@@ -554,7 +555,11 @@ impl Catalog for WithRaw<'_> {
         if schema == "mz_internal" { own() } else { None }.or_else(|| self.inner.item(database, schema, item))
     }
     fn item_by_id(&self, id: GlobalId) -> Option<&CatalogItem> {
-        if id == RAW_SELF { self.items.last() } else { self.inner.item_by_id(id) }
+        match id {
+            RAW_SELF => self.items.last(),
+            REFUSED_SELF => self.items.iter().find(|i| i.id == id),
+            _ => self.inner.item_by_id(id),
+        }
     }
     fn item_names(&self) -> Vec<crate::ObjectName> {
         self.inner.item_names()
