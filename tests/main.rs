@@ -11,6 +11,7 @@
 //! | `guide` | the guide's way: Kafka bytes, jsonb, views; both syntaxes; bad records |
 //! | `house` | the rules of the repository itself |
 //! | `kafka` | a real Apache Kafka over SASL_SSL |
+//! | `kafka_sink` | sinks into Kafka: messages; exactly once through kills, the embedded and a real one |
 //! | `models` | the files of `sql/models` and `sql/warehouse` over the generator's events |
 //! | `oracle` | random expressions and queries beside Postgres 15 |
 //! | `protocol` | the Postgres protocol, its misuse, clients |
@@ -34,6 +35,7 @@ mod errors;
 mod guide;
 mod house;
 mod kafka;
+mod kafka_sink;
 mod models;
 mod oracle;
 mod protocol;

@@ -120,7 +120,6 @@ fn changes_become_calls() {
         ),
         ("FROM completed INTO SEGMENT CONNECTION nowhere (CALL TRACK)", "42704"),
         ("FROM completed INTO SEGMENT CONNECTION seg (CALL TRACK) KEY (nothing)", "42703"),
-        ("FROM completed INTO KAFKA CONNECTION seg (TOPIC 't')", "0A000"),
     ] {
         let got = server.error(&format!("CREATE SINK s {sink}"));
         assert!(got.starts_with(error), "{sink}: {got}");

@@ -177,7 +177,8 @@ impl CatalogState {
                 }
                 errors = Some((id, None, of_view));
             }
-            CreateItem::Sink(_) => {
+            CreateItem::Sink(sink) => {
+                item.sink = Some(sink.into.clone());
                 let raw = record.raw.ok_or_else(|| SqlError::internal("a sink has no errors shard"))?;
                 if let Some(calls) = record.second {
                     let calls = sinks::calls_item(record.id, plan.name.clone(), GlobalId::User(calls));
@@ -275,6 +276,13 @@ const TEMPORARY: u64 = 1 << 62;
 
 /// What planning sees of a new object.
 fn item(plan: &CreatePlan, id: GlobalId, definition: Option<HirRelationExpr>) -> CatalogItem {
+    let keys = match &plan.item {
+        CreateItem::MaterializedView { relation, .. } => relation.keys(),
+        CreateItem::Source(source) => {
+            source.stored.as_ref().map(plan::RelationExpr::keys).unwrap_or_default()
+        }
+        _ => vec![],
+    };
     CatalogItem {
         id,
         name: plan.name.clone(),
@@ -285,6 +293,8 @@ fn item(plan: &CreatePlan, id: GlobalId, definition: Option<HirRelationExpr>) ->
         uses: plan.uses.clone(),
         index: None,
         defaults: vec![],
+        keys,
+        sink: None,
         connection: None,
     }
 }

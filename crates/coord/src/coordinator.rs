@@ -570,6 +570,10 @@ impl State {
         if self.view_uppers.is_empty() {
             return;
         }
+        // An upper alone must not be known before the rows below it, which may still be on their way.
+        if self.view_updates.is_empty() && self.view_groups_out > 0 {
+            return;
+        }
         // One batch at a time: what comes meanwhile gathers for the next one.
         if !before_tick
             && (self.view_groups_out > 0 || !self.pending.is_empty() || self.journal.full().is_some())

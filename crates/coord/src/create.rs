@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use repr::error::code;
 use repr::{GlobalId, Row, SqlError};
-use sql::plan::{ConnectionPlan, CreateItem, CreatePlan, SourceFrom};
+use sql::plan::{ConnectionPlan, CreateItem, CreatePlan, SinkInto, SourceFrom};
 
 use crate::catalog::CatalogState;
 use crate::command::Ddl;
@@ -64,6 +64,17 @@ impl Session {
             CreateItem::Connection { connection: ConnectionPlan::Kafka(plan), validate: true } => {
                 let connection = catalog.kafka_connection(plan)?;
                 outside(move || source::validate_connection(&connection, OUTSIDE_TIMEOUT)).await?;
+            }
+            CreateItem::Sink(sink) => {
+                if let SinkInto::Kafka(plan) = &sink.into {
+                    let (connection, topic, progress) =
+                        crate::sinks::kafka_topics(&catalog, sink.connection, plan)?;
+                    outside(move || {
+                        source::validate_connection(&connection, OUTSIDE_TIMEOUT)
+                            .and_then(|()| sink::kafka::prepare(&connection, &[topic, progress]))
+                    })
+                    .await?;
+                }
             }
             CreateItem::Source(source) => {
                 start_offsets = self.validate_source(&catalog, &source.from).await?

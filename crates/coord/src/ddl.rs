@@ -31,7 +31,7 @@ impl State {
         if let Ddl::Create { plan, start_offsets, .. } = &mut ddl
             && matches!(plan.item, CreateItem::Sink(_))
         {
-            *start_offsets = [(0, self.last_tick as i64)].into();
+            *start_offsets = crate::sinks::made(self.last_tick);
         }
         let Changed { dropped, mut records } = self.catalog.change(&ddl)?;
         dropped.into_iter().for_each(|dropped| self.stop(dropped));
@@ -143,10 +143,16 @@ impl State {
             }
             CreateItem::Sink(sink) => {
                 let raw = record.raw.ok_or_else(|| SqlError::internal("a sink has no errors shard"))?;
-                let first = record.start_offsets.get(&0).map_or(0, |t| *t as u64);
-                let delivered = recovered.and(self.storage.progress(record.id).get(&0).map(|t| *t as u64));
                 let second = record.second.map(GlobalId::User);
-                self.add_sink(record.id, GlobalId::User(raw), second, *sink, first, delivered)?;
+                let progress = recovered.map(|_| self.storage.progress(record.id)).unwrap_or_default();
+                self.add_sink(
+                    record.id,
+                    GlobalId::User(raw),
+                    second,
+                    *sink,
+                    &record.start_offsets,
+                    &progress,
+                )?;
                 if recovered.is_none() {
                     self.start_sink(id);
                 }

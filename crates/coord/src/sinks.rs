@@ -5,20 +5,38 @@
 //! letters, which are a relation: `<sink>_errors`. A dry run's calls are another: `<sink>_calls`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use plan::hir::HirRelationExpr;
 use repr::error::code;
-use repr::{Arena, Datum, GlobalId, RelationDesc, Row, RowBlock, ScalarType, SqlError, Timestamp};
+use repr::{Arena, Datum, EvalError, GlobalId, RelationDesc, Row, RowBlock, ScalarType, SqlError, Timestamp};
 use sink::feed::{Group, Said, SinkHandle, Start};
+use sink::kafka::{Encoder, Envelope, Format, KafkaSink, NewTopic};
 use sink::segment::{Call, DeadLetter, Delivery, Event, Gate, Letters, Mapping, SegmentSink};
-use sql::plan::{ConnectionPlan, SegmentSinkPlan, SinkCall, SinkInto, SinkPlan};
+use sql::plan::{
+    ConnectionPlan, KafkaSinkPlan, MessageFormat, SegmentSinkPlan, SinkCall, SinkEnvelope, SinkInto, SinkPlan,
+};
 use sql::{CatalogItem, ObjectName};
 use storage::{BlockKind, ShardId, Storage};
 
 use crate::command::Command;
 use crate::coordinator::{State, shard_of};
 use crate::introspection;
+
+/// What is kept with a sink's record: when it was made, and a number of its own.
+const MADE_AT: i32 = 0;
+const MADE_UNIQUE: i32 = 1;
+
+/// What a sink's progress holds: the time up to which all is delivered, and where a topic holds the record of that.
+const DELIVERED: i32 = 0;
+const OFFSET: i32 = 1;
+
+/// What is kept with the record of a sink that is made now.
+pub(crate) fn made(now: Timestamp) -> BTreeMap<i32, i64> {
+    let unique = RandomState::new().build_hasher().finish() >> 1;
+    [(MADE_AT, now as i64), (MADE_UNIQUE, unique as i64)].into()
+}
 
 /// What the loop knows of a sink.
 pub(crate) struct Sink {
@@ -33,10 +51,14 @@ pub(crate) struct Sink {
     gate: Arc<Gate>,
     /// Dead letters that are on their way again.
     replaying: BTreeSet<Row>,
+    /// A number that no sink of any engine has.
+    unique: i64,
     /// When it was created.
     first: Timestamp,
     /// All up to here is delivered or dead.
     delivered: Option<Timestamp>,
+    /// The offset of the record of it in a progress topic.
+    offset: Option<i64>,
     /// How far it was told that it can read.
     told: Timestamp,
     epoch: u64,
@@ -80,6 +102,7 @@ pub(crate) fn errors_item(number: u64, mut name: ObjectName, errors: GlobalId) -
 pub(crate) fn is_dry_run(plan: &SinkPlan) -> bool {
     match &plan.into {
         SinkInto::Segment(plan) => plan.dry_run,
+        SinkInto::Kafka(_) => false,
     }
 }
 
@@ -116,16 +139,21 @@ pub(crate) fn replay_notice((sent, left): (usize, usize)) -> SqlError {
 }
 
 impl State {
-    /// Puts a sink in place; [`State::start_sink`] starts it. `delivered`: how far it had come before a restart.
+    /// Puts a sink in place; [`State::start_sink`] starts it. `made`: when it was made, and its own number; `progress`: how
+    /// far it had come before a restart.
     pub(crate) fn add_sink(
         &mut self,
         number: u64,
         errors: GlobalId,
         calls: Option<GlobalId>,
         plan: SinkPlan,
-        first: Timestamp,
-        delivered: Option<Timestamp>,
+        made: &BTreeMap<i32, i64>,
+        progress: &BTreeMap<i32, i64>,
     ) -> Result<(), SqlError> {
+        let first = made.get(&MADE_AT).map_or(0, |t| *t as u64);
+        let unique = made.get(&MADE_UNIQUE).copied().unwrap_or_default();
+        let delivered = progress.get(&DELIVERED).map(|t| *t as u64);
+        let offset = progress.get(&OFFSET).copied();
         let id = GlobalId::User(number);
         let desc = self.catalog.items.get(&plan.from).and_then(|i| i.desc.clone());
         let desc = desc.ok_or_else(|| SqlError::internal("a sink's object has no rows"))?;
@@ -144,8 +172,10 @@ impl State {
             calls,
             gate,
             replaying: BTreeSet::new(),
+            unique,
             first,
             delivered,
+            offset,
             told: 0,
             epoch: 0,
             running: None,
@@ -199,6 +229,7 @@ impl State {
                     Ok(SegmentSink { mapping, delivery, dry_run, letters, start }.start())
                 })
             }
+            SinkInto::Kafka(plan) => kafka(&self.catalog, sink, plan, start).map(KafkaSink::start),
         };
         let unstarted = |e: std::io::Error| format!("no thread could be started: {e}");
         match started.map_err(|e| e.message).and_then(|s| s.map_err(unstarted)) {
@@ -274,14 +305,19 @@ impl State {
                 }
                 status.error = error;
             }
-            Said::Delivered { upto, messages, bytes, dead } => {
+            Said::Delivered { upto, messages, bytes, dead, offset } => {
                 status.messages += messages;
                 status.bytes += bytes;
                 let GlobalId::User(number) = id else { return };
                 if let Some(upto) = upto {
                     sink.delivered = Some(upto);
                     let upto = i64::try_from(upto).unwrap_or(i64::MAX);
-                    self.pending.progress.entry(number).or_default().insert(0, upto);
+                    let progress = self.pending.progress.entry(number).or_default();
+                    progress.insert(DELIVERED, upto);
+                    if let Some(offset) = offset {
+                        sink.offset = Some(offset);
+                        progress.insert(OFFSET, offset);
+                    }
                 }
                 let errors = (sink.errors, dead.iter().map(|d| (dead_letter(d, now), 1)).collect());
                 self.sink_rows([errors]);
@@ -301,7 +337,7 @@ impl State {
                 let (GlobalId::User(number), Some(shown)) = (id, sink.calls) else { return };
                 sink.delivered = Some(upto);
                 let at = i64::try_from(upto).unwrap_or(i64::MAX);
-                self.pending.progress.entry(number).or_default().insert(0, at);
+                self.pending.progress.entry(number).or_default().insert(DELIVERED, at);
                 let call = |event: &Event| {
                     let arena = Arena::new();
                     let body = repr::text::parse(&event.json, &ScalarType::Jsonb, &arena);
@@ -377,6 +413,96 @@ fn segment(
     Ok((mapping, delivery))
 }
 
+/// A sink into Kafka, to be started.
+fn kafka(
+    catalog: &crate::catalog::CatalogState,
+    sink: &Sink,
+    plan: &KafkaSinkPlan,
+    start: Start,
+) -> Result<KafkaSink, SqlError> {
+    let format = |format: &MessageFormat| match format {
+        MessageFormat::Json => Format::Json,
+        MessageFormat::Text => Format::Text,
+        MessageFormat::Bytes => Format::Bytes,
+    };
+    let encoder = Encoder {
+        desc: sink.desc.clone(),
+        key: plan.key.as_ref().map(|(columns, f)| (columns.clone(), format(f))),
+        value: format(&plan.value),
+        headers: plan.headers,
+        envelope: match plan.envelope {
+            SinkEnvelope::Upsert => Envelope::Upsert,
+            SinkEnvelope::Debezium => Envelope::Debezium,
+        },
+        partition_by: plan
+            .partition_by
+            .clone()
+            .map(|e| -> sink::kafka::PartitionBy { Box::new(move |row| partition_number(&e, row)) }),
+    };
+    let (connection, topic, progress) = kafka_topics(catalog, sink.plan.connection, plan)?;
+    let id = format!("{:016x}", sink.unique);
+    let prefixed = |prefix: &Option<String>| match prefix {
+        Some(prefix) => format!("{prefix}-{id}"),
+        None => format!("deltamill-sink-{id}"),
+    };
+    Ok(KafkaSink {
+        connection,
+        topic,
+        progress,
+        id: prefixed(&plan.transactional_id_prefix),
+        group: prefixed(&plan.group_id_prefix),
+        compression: plan.compression.into(),
+        encoder,
+        committed: sink.offset,
+        start,
+    })
+}
+
+/// The cluster of a sink, its topic, and that of its progress.
+pub(crate) fn kafka_topics(
+    catalog: &crate::catalog::CatalogState,
+    connection: GlobalId,
+    plan: &KafkaSinkPlan,
+) -> Result<(source::KafkaConnection, NewTopic, NewTopic), SqlError> {
+    let found = catalog.items.get(&connection).and_then(|i| i.connection.as_ref());
+    let Some(ConnectionPlan::Kafka(kafka)) = found else {
+        return Err(SqlError::internal("a sink has no connection"));
+    };
+    let topic = NewTopic {
+        name: plan.topic.clone(),
+        partitions: plan.partitions,
+        replication: plan.replication,
+        config: plan.topic_config.clone(),
+    };
+    let progress = NewTopic {
+        name: kafka.progress_topic.clone().unwrap_or_else(|| progress_topic(connection)),
+        partitions: Some(1),
+        replication: kafka.progress_replication,
+        config: vec![("cleanup.policy".into(), "compact".into())],
+    };
+    Ok((catalog.kafka_connection(kafka)?, topic, progress))
+}
+
+/// The topic in which sinks of a connection note how far they are, unless it names one.
+pub(crate) fn progress_topic(connection: GlobalId) -> String {
+    format!("_deltamill-progress-{connection}")
+}
+
+/// The value of PARTITION BY, without its sign, as Kafka's own partitioner does it with hashes.
+fn partition_number(e: &plan::ScalarExpr, row: &Row) -> Result<Option<u64>, String> {
+    let arena = Arena::new();
+    let value = plan::scalar::guarded(|| {
+        let value = e.eval(&row.unpack(), &arena)?;
+        Ok(match value {
+            Datum::Null => None,
+            Datum::UInt64(n) => Some(n),
+            Datum::Int32(n) => Some((n & i32::MAX) as u64),
+            n => Some((n.int() & i64::MAX) as u64),
+        })
+    });
+    value.map_err(|e: repr::EvalError| format!("PARTITION BY: {e}"))
+}
+
 /// The stored changes after a time and up to another, time by time.
 fn changes(
     storage: &Storage,
@@ -385,23 +511,33 @@ fn changes(
     upto: u64,
 ) -> Result<Box<dyn Iterator<Item = Result<Group, String>>>, String> {
     let mut scan = storage.scan(shard, after + 1, upto).map_err(|e| e.to_string())?.peekable();
+    let mut errors: BTreeMap<EvalError, i64> = BTreeMap::new();
     Ok(Box::new(std::iter::from_fn(move || {
         let mut group: Option<Group> = None;
-        // Blocks come in the order of times; several may have the same.
+        // Blocks come in the order of times; several may have the same. Times with errors go on to where these are gone.
         while let Some(block) = scan.next_if(|b| match (b, &group) {
-            (Ok((time, ..)), Some((of, _))) => time == of,
+            (Ok((time, ..)), Some((of, _))) => time == of || !errors.is_empty(),
             _ => true,
         }) {
-            match block {
+            let (time, kind, block) = match block {
                 Err(e) => return Some(Err(e.to_string())),
-                Ok((_, BlockKind::Errors, _)) => {
-                    return Some(Err("the object has an error, so that its rows are not known".into()));
-                }
-                Ok((time, BlockKind::Rows, block)) => {
-                    let rows = &mut group.get_or_insert_with(|| (time, vec![])).1;
-                    rows.extend(block.iter().map(|(row, diff)| (row.to_row(), diff)));
+                Ok(block) => block,
+            };
+            let (of, rows) = group.get_or_insert_with(|| (time, vec![]));
+            *of = time;
+            match kind {
+                BlockKind::Rows => rows.extend(block.iter().map(|(row, diff)| (row.to_row(), diff))),
+                BlockKind::Errors => {
+                    for (row, diff) in block.iter() {
+                        *errors.entry(EvalError::from_row(row)).or_default() += diff;
+                    }
+                    errors.retain(|_, n| *n != 0);
                 }
             }
+        }
+        if let Some((error, _)) = errors.pop_first() {
+            errors.clear();
+            return Some(Err(format!("the object has an error, so that its rows are not known: {error}")));
         }
         group.map(Ok)
     })))

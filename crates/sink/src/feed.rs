@@ -8,9 +8,20 @@ use crate::segment::{DeadLetter, Event};
 /// The changes of one time.
 pub type Group = (u64, Vec<(Row, i64)>);
 
-/// Where changes come from: those after a time and up to another, in the order of times, each time once.
+/// Where changes come from: those after a time and up to another, in the order of times, each time once. Where the object
+/// has errors its rows are not known: those times are missing if the errors go within, and come as one with what followed;
+/// else there is an error in their place, the last thing that comes.
 pub type Feed =
     Box<dyn Fn(u64, u64) -> Result<Box<dyn Iterator<Item = Result<Group, String>>>, String> + Send>;
+
+/// All rows as of a time.
+pub(crate) fn whole(feed: &Feed, as_of: u64) -> Result<Vec<(Row, i64)>, String> {
+    let mut rows = vec![];
+    for group in feed(0, as_of)? {
+        rows.extend(group?.1);
+    }
+    Ok(rows)
+}
 
 /// What a sink has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +36,8 @@ pub enum Said {
         bytes: u64,
         /// Those that were not.
         dead: Vec<DeadLetter>,
+        /// Where a topic holds the record of it.
+        offset: Option<i64>,
     },
     /// Letters that were to be sent again, as their relation has them.
     Replayed {

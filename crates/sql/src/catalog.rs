@@ -57,6 +57,10 @@ pub struct CatalogItem {
     pub index: Option<(GlobalId, Vec<plan::ScalarExpr>)>,
     /// For a table: each column's default, as SQL text.
     pub defaults: Vec<Option<String>>,
+    /// For what is stored: sets of columns by each of which no two of its rows agree, as far as they are known.
+    pub keys: Vec<Vec<usize>>,
+    /// For a sink: where its changes go.
+    pub sink: Option<crate::plan::SinkInto>,
     /// For a connection: its resolved options, for sources and sinks.
     pub connection: Option<crate::plan::ConnectionPlan>,
 }

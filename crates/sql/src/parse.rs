@@ -550,25 +550,28 @@ impl<'t> Heads<'t> {
 
     /// `(option [=] value, …)`, as in `WITH (…)` and connections.
     pub fn options(&mut self) -> Result<Vec<WithOption>, SqlError> {
-        self.parenthesized(|p| {
-            let at = p.here();
-            let mut name = p.option_word()?.to_uppercase();
-            loop {
-                if p.token(&Token::Eq) {
-                    return Ok(WithOption { name, value: Some(p.option_value()?), at });
-                }
-                match p.peek() {
-                    Token::Comma | Token::RParen => return Ok(WithOption { name, value: None, at }),
-                    // Words up to a value belong to the name, but for the last before a comma: `SECURITY PROTOCOL
-                    // SASL_SSL` is for the caller to cut.
-                    Token::Word(w) if w.quote_style.is_none() && !w.value.eq_ignore_ascii_case("secret") => {
-                        name.push(' ');
-                        name.push_str(&p.option_word()?.to_uppercase());
-                    }
-                    _ => return Ok(WithOption { name, value: Some(p.option_value()?), at }),
-                }
+        self.parenthesized(Heads::option)
+    }
+
+    /// `option [=] value`.
+    pub fn option(&mut self) -> Result<WithOption, SqlError> {
+        let at = self.here();
+        let mut name = self.option_word()?.to_uppercase();
+        loop {
+            if self.token(&Token::Eq) {
+                return Ok(WithOption { name, value: Some(self.option_value()?), at });
             }
-        })
+            match self.peek() {
+                Token::Comma | Token::RParen => return Ok(WithOption { name, value: None, at }),
+                // Words up to a value belong to the name, but for the last before a comma: `SECURITY PROTOCOL
+                // SASL_SSL` is for the caller to cut.
+                Token::Word(w) if w.quote_style.is_none() && !w.value.eq_ignore_ascii_case("secret") => {
+                    name.push(' ');
+                    name.push_str(&self.option_word()?.to_uppercase());
+                }
+                _ => return Ok(WithOption { name, value: Some(self.option_value()?), at }),
+            }
+        }
     }
 
     fn option_word(&mut self) -> Result<String, SqlError> {
@@ -586,6 +589,11 @@ impl<'t> Heads<'t> {
     pub fn option_value(&mut self) -> Result<OptionValue, SqlError> {
         if self.word("secret") {
             return Ok(OptionValue::Secret(self.object_name()?));
+        }
+        // `MAP['a' => 'b']`: the brackets say it.
+        let mark = self.mark();
+        if self.word("map") && *self.peek() != Token::LBracket {
+            self.back(mark);
         }
         let close = match self.peek() {
             Token::LParen => Token::RParen,

@@ -460,6 +460,67 @@ pub struct SinkPlan {
 pub enum SinkInto {
     /// To Segment, as calls.
     Segment(SegmentSinkPlan),
+    /// To a topic of Kafka, as messages.
+    Kafka(KafkaSinkPlan),
+}
+
+impl SinkInto {
+    /// As `SHOW SINKS` and `mz_sinks` name it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            SinkInto::Segment(_) => "segment",
+            SinkInto::Kafka(_) => "kafka",
+        }
+    }
+}
+
+/// How changes become messages in a topic.
+#[derive(Clone, Debug)]
+pub struct KafkaSinkPlan {
+    /// The topic; it is created when it is missing.
+    pub topic: String,
+    /// The key's columns and how they are written.
+    pub key: Option<(Vec<usize>, MessageFormat)>,
+    /// How the other part is written: all columns but that of the headers.
+    pub value: MessageFormat,
+    /// A column of type `map[text=>text]` or `map[text=>bytea]`, whose entries become headers.
+    pub headers: Option<usize>,
+    /// What a change looks like.
+    pub envelope: SinkEnvelope,
+    /// As Kafka names it.
+    pub compression: &'static str,
+    /// An integer over the row, by which its partition is chosen; without it the key's hash is.
+    pub partition_by: Option<ScalarExpr>,
+    /// Partitions of a topic that is created; none: the broker's default.
+    pub partitions: Option<i32>,
+    /// Copies of a topic that is created; none: the broker's default.
+    pub replication: Option<i32>,
+    /// Settings of a topic that is created.
+    pub topic_config: Vec<(String, String)>,
+    /// What stands before the sink's own transactional id.
+    pub transactional_id_prefix: Option<String>,
+    /// What stands before the name of the consumer group that reads the progress topic.
+    pub group_id_prefix: Option<String>,
+}
+
+/// How a message's key or value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageFormat {
+    /// A JSON object of columns.
+    Json,
+    /// One column's text.
+    Text,
+    /// One column's bytes.
+    Bytes,
+}
+
+/// What a change looks like as a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkEnvelope {
+    /// The key's row as it is now; no value when there is none any more.
+    Upsert,
+    /// The rows before and after.
+    Debezium,
 }
 
 /// How changes become calls to Segment, and how they are sent.
@@ -519,6 +580,10 @@ pub struct KafkaConnectionPlan {
     pub ssl_key: Option<StringOrSecret>,
     /// librdkafka settings that the old form names by path (`ssl.ca.location` …).
     pub extra: Vec<(String, String)>,
+    /// The topic in which sinks note how far they are; none: one named after the connection.
+    pub progress_topic: Option<String>,
+    /// Copies of that topic when it is created; none: the broker's default.
+    pub progress_replication: Option<i32>,
 }
 
 /// A source: raw records come in, are stored as they are, and `definition` makes columns of them.

@@ -48,6 +48,8 @@ impl Memory {
             uses: vec![],
             index: None,
             defaults: vec![],
+            keys: vec![],
+            sink: None,
             connection: None,
         };
         self.items.insert(id, item);

@@ -137,6 +137,8 @@ fn relation_item(id: GlobalId, schema: &str, name: &str, desc: RelationDesc) -> 
         uses: vec![],
         index: None,
         defaults: vec![],
+        keys: vec![],
+        sink: None,
         connection: None,
     }
 }

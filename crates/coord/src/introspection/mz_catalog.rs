@@ -2,7 +2,7 @@
 
 use plan::func::FunctionKind;
 use repr::{Arena, Datum, Row};
-use sql::plan::{ConnectionPlan, SourceFrom};
+use sql::plan::{ConnectionPlan, MessageFormat, SinkEnvelope, SinkInto, SourceFrom};
 use sql::{CatalogItem, ItemKind};
 
 use super::mz_internal::{cluster_of, kafka_sources, source_type, sources};
@@ -104,17 +104,38 @@ pub(super) fn relations() -> Vec<Builtin> {
         ),
         mz(
             "mz_sinks",
-            "id text, oid oid, schema_id text, name text, type text = segment, connection_id text?, \
-             size text = null, envelope_type text?, format text = json, key_format text = null, \
-             value_format text = json, cluster_id text?, owner_id text = u1, privileges text[] = {}, \
-             create_sql text?, redacted_create_sql text?",
+            "id text, oid oid, schema_id text, name text, type text, connection_id text?, size text = null, \
+             envelope_type text?, format text, key_format text?, value_format text, cluster_id text?, \
+             owner_id text = u1, privileges text[] = {}, create_sql text?, redacted_create_sql text?",
             |s| {
                 let row = |i: &CatalogItem| {
+                    let sink = i.sink.as_ref()?;
                     let connection = i.uses.get(1).map(|c| c.to_string());
-                    let upsert = i.create_sql.to_uppercase().contains("ENVELOPE UPSERT").then_some("upsert");
-                    with_sql(i, &[opt_text(connection.as_deref()), opt_text(upsert), opt_text(cluster_of(i))])
+                    let (envelope, key, value) = match sink {
+                        SinkInto::Segment(plan) => ((!plan.key.is_empty()).then_some("upsert"), None, "json"),
+                        SinkInto::Kafka(plan) => {
+                            let envelope = match plan.envelope {
+                                SinkEnvelope::Upsert => "upsert",
+                                SinkEnvelope::Debezium => "debezium",
+                            };
+                            let key = plan.key.as_ref().map(|(_, f)| message_format(*f));
+                            (Some(envelope), key, message_format(plan.value))
+                        }
+                    };
+                    Some(with_sql(
+                        i,
+                        &[
+                            Datum::Text(sink.type_name()),
+                            opt_text(connection.as_deref()),
+                            opt_text(envelope),
+                            Datum::Text(value),
+                            opt_text(key),
+                            Datum::Text(value),
+                            opt_text(cluster_of(i)),
+                        ],
+                    ))
                 };
-                of_kind(s, ItemKind::Sink).map(row).collect()
+                of_kind(s, ItemKind::Sink).filter_map(row).collect()
             },
         ),
         mz(
@@ -261,14 +282,23 @@ pub(super) fn relations() -> Vec<Builtin> {
             pg_catalog::operators().map(row).collect()
         }),
         mz("mz_kafka_sources", "id text, group_id_prefix text, topic text", kafka_sources),
-        none("mz_kafka_sinks", "id text, topic text"),
+        mz("mz_kafka_sinks", "id text, topic text", |s| {
+            let row = |i: &CatalogItem| match &i.sink {
+                Some(SinkInto::Kafka(plan)) => {
+                    Some(Row::pack([Datum::Text(&i.id.to_string()), Datum::Text(&plan.topic)]))
+                }
+                _ => None,
+            };
+            s.all_items().filter_map(row).collect()
+        }),
         mz("mz_kafka_connections", "id text, brokers text[], sink_progress_topic text", |s| {
             let arena = Arena::new();
             let row = |i: &CatalogItem| {
                 let Some(ConnectionPlan::Kafka(kafka)) = &i.connection else { return None };
                 let id = i.id.to_string();
                 let brokers = texts(&arena, kafka.brokers.iter().map(|b| arena.text(b)));
-                let topic = format!("_deltamill-progress-{id}");
+                let topic =
+                    kafka.progress_topic.clone().unwrap_or_else(|| crate::sinks::progress_topic(i.id));
                 Some(Row::pack([Datum::Text(&id), brokers, Datum::Text(&topic)]))
             };
             s.all_items().filter_map(row).collect()
@@ -437,4 +467,12 @@ fn shown_item(s: &State<'_>, item: &CatalogItem, rest: &[Datum<'_>]) -> Row {
 
 fn shown(s: &State<'_>, kind: ItemKind) -> Vec<Row> {
     s.user_items().filter(|i| i.kind == kind).map(|i| shown_item(s, i, &[])).collect()
+}
+
+fn message_format(format: MessageFormat) -> &'static str {
+    match format {
+        MessageFormat::Json => "json",
+        MessageFormat::Text => "text",
+        MessageFormat::Bytes => "bytes",
+    }
 }

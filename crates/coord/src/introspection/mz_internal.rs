@@ -42,17 +42,18 @@ pub(super) fn relations() -> Vec<Builtin> {
         ),
         mz(
             "mz_sink_statuses",
-            "id text, name text, type text = segment, last_status_change_at timestamptz?, status text, error text?, \
+            "id text, name text, type text, last_status_change_at timestamptz?, status text, error text?, \
              details jsonb?",
             |s| {
                 let row = |(id, status): (&GlobalId, &crate::sinks::SinkStatus)| {
-                    let name = &s.catalog.items.get(id)?.name.item;
+                    let item = s.catalog.items.get(id)?;
                     let id = id.to_string();
                     let arena = Arena::new();
                     let error = status.error.as_deref();
                     Some(Row::pack([
                         Datum::Text(&id),
-                        Datum::Text(name),
+                        Datum::Text(&item.name.item),
+                        Datum::Text(item.sink.as_ref().map_or("", sql::plan::SinkInto::type_name)),
                         millis(status.since),
                         Datum::Text(if error.is_some() { "stalled" } else { "running" }),
                         opt_text(error),

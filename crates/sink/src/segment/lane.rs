@@ -126,7 +126,7 @@ impl Book {
         if self.messages > 0 || !dead.is_empty() || quiet {
             self.told = upto;
             let (messages, bytes) = (std::mem::take(&mut self.messages), std::mem::take(&mut self.bytes));
-            self.say(Said::Delivered { upto, messages, bytes, dead })?;
+            self.say(Said::Delivered { upto, messages, bytes, dead, offset: None })?;
         }
         if !(self.sent.is_empty() && self.returned.is_empty()) {
             let (sent, returned) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.returned));

@@ -161,7 +161,8 @@ impl Sink {
     }
 
     fn deliver(&mut self) -> Result<std::convert::Infallible, Stopped> {
-        let mut readable = 0;
+        // Up to where changes can be read; there are errors among those before `unknown`.
+        let (mut readable, mut unknown) = (0, 0);
         loop {
             crossbeam_channel::select! {
                 recv(self.wake) -> time => readable = readable.max(time.map_err(|_| Stopped)?),
@@ -169,39 +170,43 @@ impl Sink {
                 recv(self.shared.stop) -> _ => return Err(Stopped),
             }
             readable = self.wake.try_iter().fold(readable, u64::max);
-            if self.after.is_none() && readable >= self.first {
-                let whole = (self.feed)(0, self.first).and_then(|groups| {
-                    let rows = groups.map(|g| g.map(|(_, rows)| rows)).collect::<Result<Vec<_>, _>>()?;
-                    Ok(rows.into_iter().flatten().collect::<Vec<_>>())
-                });
-                match whole {
-                    Ok(rows) => self.take(self.first, rows)?,
-                    Err(e) => self.stalled(&e)?,
+            if readable < unknown {
+                continue;
+            }
+            // Beside the lanes, and who writes letters.
+            let place = self.lanes.len() + 1;
+            match self.read(readable, unknown > 0) {
+                Ok(()) if unknown > 0 => {
+                    unknown = 0;
+                    self.shared.book().stalled(place, None)?;
+                }
+                Ok(()) => {}
+                Err(Trouble::Stopped) => return Err(Stopped),
+                Err(Trouble::Unknown(why)) => {
+                    unknown = readable + 1;
+                    self.shared.book().stalled(place, Some(why))?;
                 }
             }
-            let Some(after) = self.after.filter(|after| *after < readable) else { continue };
-            match (self.feed)(after, readable) {
-                Ok(groups) => {
-                    for group in groups {
-                        match group {
-                            Ok((time, rows)) => self.take(time, rows)?,
-                            Err(e) => return self.stalled(&e),
-                        }
-                    }
-                }
-                Err(e) => return self.stalled(&e),
-            }
-            self.after = Some(readable);
-            let mut book = self.shared.book();
-            book.complete = Some(readable);
-            book.tell(self.first)?;
         }
     }
 
-    /// What is stored cannot be read: going on would lose it.
-    fn stalled<T>(&mut self, why: &str) -> Result<T, Stopped> {
-        self.shared.book().say(Said::Status(Some(why.into())))?;
-        Err(Stopped)
+    /// Makes calls of what can be read; `again`: there were errors among it before.
+    fn read(&mut self, readable: u64, again: bool) -> Result<(), Trouble> {
+        if self.after.is_none() && readable >= self.first {
+            // Where there were errors then, the first rows are those of now.
+            let first = if again { readable } else { self.first };
+            let rows = feed::whole(&self.feed, first)?;
+            self.take(first, rows)?;
+        }
+        let Some(after) = self.after.filter(|after| *after < readable) else { return Ok(()) };
+        for group in (self.feed)(after, readable)? {
+            let (time, rows) = group?;
+            self.take(time, rows)?;
+        }
+        self.after = Some(readable);
+        let mut book = self.shared.book();
+        book.complete = Some(readable);
+        Ok(book.tell(self.first)?)
     }
 
     /// The calls of one time.
@@ -246,5 +251,24 @@ impl Sink {
             send(lane, item) -> sent => sent.map_err(|_| Stopped),
             recv(self.shared.stop) -> _ => Err(Stopped),
         }
+    }
+}
+
+/// Why nothing more can be read.
+enum Trouble {
+    Stopped,
+    /// The object's rows are not known: later ones may be.
+    Unknown(String),
+}
+
+impl From<Stopped> for Trouble {
+    fn from(_: Stopped) -> Trouble {
+        Trouble::Stopped
+    }
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Trouble {
+        Trouble::Unknown(why)
     }
 }

@@ -145,7 +145,7 @@ impl ConsumerContext for Context {
 
 /// Without the thread, the connection and the time that librdkafka puts around a reason: they change with each attempt,
 /// and a status would change with them. `ssl://h:1/bootstrap: X (after 5ms in state S, …)` becomes `X`.
-fn essence(reason: &str) -> &str {
+pub fn essence(reason: &str) -> &str {
     let reason = match reason.strip_prefix("[thrd:").and_then(|r| r.split_once("]: ")) {
         Some((_, rest)) => rest,
         None => reason,

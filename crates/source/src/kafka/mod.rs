@@ -19,6 +19,7 @@ mod validate;
 
 use std::time::Duration;
 
+pub use client::essence;
 pub use connection::{KafkaConnection, Secret};
 pub use reader::KafkaReader;
 pub use validate::{StartPosition, resolve_start, validate_connection, validate_topic};

@@ -163,8 +163,14 @@ fn kafka_options(
             "SSL CERTIFICATE AUTHORITY" => plan.ssl_ca = Some(text_or_secret(planner, &option, uses)?),
             "SSL CERTIFICATE" => plan.ssl_certificate = Some(text_or_secret(planner, &option, uses)?),
             "SSL KEY" => plan.ssl_key = Some(secret(planner, &option, uses)?),
-            "PROGRESS TOPIC" | "PROGRESS TOPIC REPLICATION FACTOR" => {
-                drop(text(&option)?);
+            "PROGRESS TOPIC" => plan.progress_topic = Some(text(&option)?),
+            "PROGRESS TOPIC REPLICATION FACTOR" => {
+                let n: i32 = text(&option)?.parse().unwrap_or(0);
+                if n != -1 && n < 1 {
+                    let message = format!("invalid {name}: a number from 1 is needed");
+                    return Err(SqlError::new(code::INVALID_PARAMETER_VALUE, message));
+                }
+                plan.progress_replication = Some(n).filter(|n| *n > 0);
             }
             "SSH TUNNEL" | "AWS CONNECTION" | "AWS PRIVATELINK" => {
                 return Err(unsupported(&option.name, "Give the broker's own address."));

@@ -13,6 +13,7 @@ pub(crate) mod drop;
 pub(crate) mod errors;
 pub(crate) mod explain;
 pub(crate) mod index;
+pub(crate) mod kafka_sink;
 pub(crate) mod names;
 pub(crate) mod prepared;
 pub(crate) mod secret;

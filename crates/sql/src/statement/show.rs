@@ -12,7 +12,7 @@ use super::names;
 use crate::catalog::{CatalogItem, ItemKind};
 use crate::expr::Ctx;
 use crate::parse::{Heads, fold};
-use crate::plan::{Finishing, Plan, SelectPlan};
+use crate::plan::{Finishing, Plan, SelectPlan, SinkInto};
 use crate::planner::Planner;
 use crate::scope::{Env, Scope, ScopeTable};
 
@@ -314,7 +314,10 @@ fn objects(
         "sources" | "sinks" => constant(
             &[("name", false), ("type", false), ("cluster", true), ("comment", false)],
             items
-                .map(|i| vec![name(i), Some(source_type(&i.create_sql).into()), cluster(), none()])
+                .map(|i| {
+                    let ty = i.sink.as_ref().map_or_else(|| source_type(&i.create_sql), SinkInto::type_name);
+                    vec![name(i), Some(ty.into()), cluster(), none()]
+                })
                 .collect(),
         ),
         "materialized views" => constant(

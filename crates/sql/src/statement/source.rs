@@ -502,6 +502,8 @@ pub(crate) fn raw_item(
         uses: vec![],
         index: None,
         defaults: vec![],
+        keys: vec![],
+        sink: None,
         connection: None,
     }
 }
