@@ -23,7 +23,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use source::KafkaConnection;
 
@@ -99,7 +99,8 @@ impl From<Stopped> for End {
     }
 }
 
-type Producer = ThreadedProducer<Context>;
+/// Polled by this thread alone: a second one would take the news that a commit waits for.
+type Producer = BaseProducer<Context>;
 
 /// What librdkafka tells of messages.
 struct Context {
@@ -217,7 +218,7 @@ impl Sink {
             .set("transactional.id", &self.sink.id)
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT)
             .set("compression.type", &self.sink.compression)
-            .set("linger.ms", "5")
+            .set("linger.ms", "2")
             .set("queue.buffering.max.messages", "500000")
             .set("topic.metadata.propagation.max.ms", "2000");
         let context = Context {
@@ -346,7 +347,10 @@ impl Sink {
                 producer.begin_transaction().map_err(broken)?;
                 open = true;
             }
-            for record in &records {
+            for (i, record) in records.iter().enumerate() {
+                if i % 1_000 == 999 {
+                    producer.poll(Duration::ZERO);
+                }
                 bytes += self.send(producer, partitions, time, record)?;
                 messages += 1;
             }
@@ -406,21 +410,28 @@ impl Sink {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => message = back,
                 Err((e, _)) => return Err(End::Broken(producer.context().reasons.explain(&e))),
             }
-            self.wait(Duration::from_millis(2))?;
+            producer.poll(Duration::from_millis(10));
+            if self.stopped() {
+                return Err(End::Stopped);
+            }
         }
     }
 
     fn commit(&mut self, producer: &Producer) -> Result<(), End> {
-        let start = Instant::now();
+        let (begun, mut stalled) = (Instant::now(), false);
         loop {
+            // The library's own flush looks every 100 ms; a poll lasts as long as it is told to.
+            while producer.in_flight_count() > 0 && begun.elapsed() < Duration::from_secs(5) {
+                producer.poll(Duration::from_millis(1));
+            }
             match producer.commit_transaction(Duration::from_secs(5)) {
+                Ok(()) if stalled => return Ok(self.say(Said::Status(None))?),
                 Ok(()) => return Ok(()),
-                // Nobody knows whether it was: a new session will ask.
-                Err(KafkaError::Transaction(e))
-                    if e.is_retriable() && start.elapsed() < Duration::from_secs(60) =>
-                {
-                    let why = producer.context().reasons.explain(&KafkaError::Transaction(e));
+                // After a minute nobody knows whether it was committed: a new session will ask.
+                Err(e) if may_be_retried(&e) && begun.elapsed() < Duration::from_secs(60) => {
+                    let why = producer.context().reasons.explain(&e);
                     self.say(Said::Status(Some(why)))?;
+                    stalled = true;
                 }
                 Err(e) => {
                     let context = producer.context();
@@ -432,6 +443,16 @@ impl Sink {
                 return Err(End::Stopped);
             }
         }
+    }
+}
+
+/// Whether the same call may work later.
+fn may_be_retried(e: &KafkaError) -> bool {
+    match e {
+        KafkaError::Transaction(e) => e.is_retriable(),
+        // The messages are on their way.
+        KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
+        _ => false,
     }
 }
 
