@@ -358,3 +358,26 @@ fn long_work_shows_how_far_it_is_on_a_terminal_only() {
     let plain = deltamill(&["demo", "--events", "20000", "--exit"]);
     assert!(!text(&plain.stderr).contains(" of 20,000") && !text(&plain.stdout).contains(" of 20,000"));
 }
+
+#[test]
+fn statements_come_in_and_errors_go_out_for_programs() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let run = |arguments: &[&str], statements: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deltamill"));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        child.stdin.take().expect("piped").write_all(statements.as_bytes()).expect("written");
+        let out = child.wait_with_output().expect("it ends");
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let out = run(&["run", "-", "--format", "csv"], "SELECT 1 AS a, 'x' AS b");
+    assert_eq!(out, (Some(0), "a,b\n1,x\n".into(), String::new()));
+    // An error that comes from a row has no place in the text.
+    let (code, _, error) = run(&["run", "-"], "SELECT 1 / x FROM (VALUES (0)) AS v (x)");
+    assert_eq!((code, error.as_str()), (Some(1), "deltamill: stdin: 22012: division by zero\n"));
+    let (code, _, error) = run(&["--json", "run", "-"], "SELECT a");
+    let error: serde_json::Value = serde_json::from_str(&error).expect("one line of JSON");
+    assert_eq!((code, &error["type"], &error["exit_code"]), (Some(1), &"error".into(), &1.into()));
+    assert!(error["message"].as_str().is_some_and(|m| m.starts_with("stdin:1:8: 42703: ")), "{error}");
+}

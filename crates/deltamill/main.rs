@@ -17,11 +17,12 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("DELTAMILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let json = arguments.json();
     match arguments.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("deltamill: {}", failure.message);
+                eprintln!("{}", cli::output::failure(&failure, json));
             }
             ExitCode::from(failure.code)
         }

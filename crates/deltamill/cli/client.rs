@@ -1,6 +1,6 @@
 //! `deltamill sql`: a small client for machines without psql.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -77,18 +77,7 @@ impl Sql {
     pub fn run(self, json: bool) -> Result<(), Failure> {
         let (name, text) = match (&self.command, &self.file) {
             (Some(text), _) => ("-c".to_string(), text.clone()),
-            (None, Some(path)) if path.as_os_str() != "-" => {
-                let name = path.display().to_string();
-                (
-                    name.clone(),
-                    std::fs::read_to_string(path).map_err(|e| Failure::new(2, format!("{name}: {e}")))?,
-                )
-            }
-            _ => {
-                let mut text = String::new();
-                std::io::stdin().read_to_string(&mut text)?;
-                ("stdin".to_string(), text)
-            }
+            (None, file) => super::statements(file.as_deref().unwrap_or("-".as_ref()))?,
         };
         let mut client = connect(&self.url)?;
         let format = if json { Format::Json } else { self.format };

@@ -6,7 +6,7 @@ mod demo;
 mod doctor;
 mod init;
 mod kafka;
-mod output;
+pub(crate) mod output;
 mod run;
 mod send;
 mod serve;
@@ -15,7 +15,7 @@ mod topic;
 mod views;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
@@ -148,7 +148,22 @@ enum Format {
     Csv,
 }
 
+/// A file of statements, or what comes in for `-`, with what it is called in errors.
+fn statements(file: &Path) -> Result<(String, String), Failure> {
+    if file.as_os_str() == "-" {
+        return Ok(("stdin".into(), std::io::read_to_string(std::io::stdin())?));
+    }
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|e| Failure::new(2, format!("{name}: {e}")))?;
+    Ok((name, text))
+}
+
 impl Cli {
+    /// Whether output is for programs.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
     pub fn run(self) -> Result<(), Failure> {
         let json = self.json;
         match self.command {

@@ -118,12 +118,15 @@ pub(super) fn table(names: &[String], right: &[bool], rows: &[Vec<String>]) -> S
 pub(super) fn error_text(e: &SqlError, about: Option<(&str, &str)>) -> String {
     let mut text = String::new();
     let mut caret = String::new();
-    if let Some((name, source)) = about {
-        let (line, column, content) = place(source, e.position.unwrap_or(1));
-        text.push_str(&format!("{name}:{line}:{column}: "));
-        if e.position.is_some() {
+    match (about, e.position) {
+        (Some((name, source)), Some(position)) => {
+            let (line, column, content) = place(source, position);
+            text.push_str(&format!("{name}:{line}:{column}: "));
             caret = format!("\n  {content}\n  {}^", " ".repeat(column.saturating_sub(1)));
         }
+        // One that comes from rows has no place in the text.
+        (Some((name, _)), None) => text.push_str(&format!("{name}: ")),
+        (None, _) => {}
     }
     text.push_str(&format!("{}: {}{caret}", e.code.as_str(), e.message));
     if let Some(detail) = &e.detail {
@@ -146,6 +149,14 @@ fn place(source: &str, position: usize) -> (usize, usize, &str) {
         before += length;
     }
     (source.split('\n').count(), 1, "")
+}
+
+/// Why a command failed, as the last line of stderr.
+pub(crate) fn failure(failure: &super::Failure, json: bool) -> String {
+    if !json {
+        return format!("deltamill: {}", failure.message);
+    }
+    json_line("error", &[("exit_code", failure.code.into()), ("message", failure.message.clone().into())])
 }
 
 /// An event of a command as a JSON line.
@@ -185,5 +196,7 @@ mod tests {
         let e = SqlError::new(repr::error::code::UNDEFINED_COLUMN, "column \"b\" does not exist").at(15);
         let text = error_text(&e, Some(("a.sql", "SELECT\n  a,\n  b\nFROM t")));
         assert_eq!(text, "a.sql:3:3: 42703: column \"b\" does not exist\n    b\n    ^");
+        let e = SqlError::new(repr::error::code::DIVISION_BY_ZERO, "division by zero");
+        assert_eq!(error_text(&e, Some(("a.sql", "SELECT 1"))), "a.sql: 22012: division by zero");
     }
 }

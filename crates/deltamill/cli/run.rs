@@ -11,7 +11,7 @@ use super::{Failure, Format, apply, output};
 /// The flags of `run`.
 #[derive(Args)]
 pub(crate) struct Run {
-    /// The statements.
+    /// The statements; `-`: standard input.
     file: PathBuf,
     /// A file of one event a line (also .gz, .zst), readable as source `input` (column `data bytea`).
     #[arg(long, env = "DELTAMILL_INPUT")]
@@ -26,9 +26,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub fn run(self, json: bool) -> Result<(), Failure> {
-        let name = self.file.display().to_string();
-        let text =
-            std::fs::read_to_string(&self.file).map_err(|e| Failure::new(2, format!("{name}: {e}")))?;
+        let (name, text) = super::statements(&self.file)?;
         let (file, text) = apply::File::new(&name, &text, &apply::variables(&self.set)?)?;
         let engine = Engine::start(Config { workers: 1, ..Config::ephemeral() })?;
         let mut session = engine.session();
