@@ -13,7 +13,7 @@ use rdkafka::message::{Headers, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::kafka::Kafka;
-use crate::support::{PATIENCE, Server, have, repository, rows};
+use crate::support::{PATIENCE, Server, deltamill, have, repository, rows, text};
 
 /// A committed message.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +45,7 @@ fn committed(brokers: &str, topic: &str) -> Result<Vec<Message>, KafkaError> {
     let end = |p: &i32| consumer.fetch_watermarks(topic, *p, PATIENCE).map(|(_, end)| (*p, end));
     let ends = partitions.iter().map(end).collect::<Result<BTreeMap<i32, i64>, _>>()?;
     let (mut all, mut ended) = (vec![], BTreeSet::new());
-    let text = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
+    let utf8 = |bytes: Option<&[u8]>| bytes.map(text);
     while ended.len() < partitions.len() {
         match consumer.poll(PATIENCE).expect("the broker answers") {
             Ok(m) => {
@@ -53,13 +53,13 @@ fn committed(brokers: &str, topic: &str) -> Result<Vec<Message>, KafkaError> {
                     ended.insert(m.partition());
                 }
                 let header = |h: rdkafka::message::Header<'_, &[u8]>| {
-                    (h.key.to_string(), text(h.value).unwrap_or_else(|| "NULL".into()))
+                    (h.key.to_string(), utf8(h.value).unwrap_or_else(|| "NULL".into()))
                 };
                 all.push(Message {
                     partition: m.partition(),
                     offset: m.offset(),
-                    key: text(m.key()),
-                    value: text(m.payload()),
+                    key: utf8(m.key()),
+                    value: utf8(m.payload()),
                     headers: m.headers().map(|h| h.iter().map(header).collect()).unwrap_or_default(),
                 });
             }
@@ -297,6 +297,36 @@ fn an_error_in_the_view_stops_the_sink_until_it_goes() {
     let status = "SELECT status, error LIKE '%2 rows at one time%' FROM mz_internal.mz_sink_statuses";
     server.wait_for(status, &["stalled|t"]);
     assert_eq!(committed(&brokers, "out").expect("messages").len(), 3);
+}
+
+fn delete_topic(brokers: &str, topic: &str) {
+    let out = deltamill(&["topic", "--broker", brokers, "delete", topic]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_topic_that_goes_is_made_again_and_lost_progress_is_said() {
+    let (server, brokers) = engine_with_broker();
+    server.rows(
+        "CREATE TABLE t (k int4);
+         CREATE SINK s FROM t INTO KAFKA CONNECTION k (TOPIC 'out') KEY (k) NOT ENFORCED FORMAT JSON ENVELOPE UPSERT",
+    );
+    server.rows("INSERT INTO t VALUES (1)");
+    wait_for(&brokers, "out", 1);
+    delete_topic(&brokers, "out");
+    server.rows("INSERT INTO t VALUES (2)");
+    assert_eq!(plain(&wait_for(&brokers, "out", 1)), ["{\"k\":2} {\"k\":2}"]);
+    let progress = &server.rows("SELECT sink_progress_topic FROM mz_kafka_connections")[0];
+    delete_topic(&brokers, progress);
+    server.rows("INSERT INTO t VALUES (3)");
+    let status =
+        "SELECT status, error LIKE '%lost the progress of this sink%' FROM mz_internal.mz_sink_statuses";
+    server.wait_for(status, &["stalled|t"]);
+    server.rows("DROP SINK s");
+    server.rows(
+        "CREATE SINK s FROM t INTO KAFKA CONNECTION k (TOPIC 'again') KEY (k) NOT ENFORCED FORMAT JSON ENVELOPE UPSERT",
+    );
+    assert_eq!(wait_for(&brokers, "again", 3).len(), 3);
 }
 
 fn number(name: &str, default: u64) -> u64 {

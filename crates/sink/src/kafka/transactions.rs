@@ -219,6 +219,8 @@ impl Sink {
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT)
             .set("compression.type", &self.sink.compression)
             .set("linger.ms", "2")
+            // All can be sent again: sooner a new session, which sees what has become of topics and brokers.
+            .set("message.timeout.ms", "10000")
             .set("queue.buffering.max.messages", "500000")
             .set("topic.metadata.propagation.max.ms", "2000");
         let context = Context {
