@@ -272,6 +272,11 @@ fn what_cannot_be_a_sink_is_said_at_once() {
     }
     assert_eq!(server.rows("SHOW SINKS"), Vec::<String>::new());
     server.rows(&sink("grouped", "TOPIC 'x'", "KEY (k) FORMAT JSON ENVELOPE UPSERT"));
+    // What is unique in a view is so in views of it.
+    server.rows(
+        "CREATE MATERIALIZED VIEW of_grouped AS SELECT n + 1 AS m, k FROM grouped WHERE n > 0; DROP SINK x",
+    );
+    server.rows(&sink("of_grouped", "TOPIC 'x'", "KEY (k) FORMAT JSON ENVELOPE UPSERT"));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use plan::Side;
 use plan::hir::HirRelationExpr;
+use plan::{LocalId, RelationExpr, Side};
 use repr::error::code;
 use repr::{GlobalId, RelationDesc, SqlError, SqlState};
 use sql::plan::{CreateItem, CreatePlan, OnError, RAW_SELF, REFUSED_SELF, SourceFrom};
@@ -125,6 +125,7 @@ impl CatalogState {
     pub fn add(&mut self, plan: &CreatePlan, record: &Record) -> Result<(), SqlError> {
         let id = GlobalId::User(record.id);
         let mut item = item(plan, id, None);
+        item.keys = self.keys(plan);
         let (mut progress, mut second) = (None, None);
         // What its errors relation reads, and that relation.
         let mut errors = None;
@@ -199,6 +200,27 @@ impl CatalogState {
         }
         progress.into_iter().chain(second).for_each(|item| self.insert(item, None));
         Ok(())
+    }
+
+    /// By which columns no two rows of a stored object agree, given those of what it reads.
+    fn keys(&self, plan: &CreatePlan) -> Vec<Vec<usize>> {
+        let relation = match &plan.item {
+            CreateItem::MaterializedView { relation, .. } => Some(relation),
+            CreateItem::Source(source) => source.stored.as_ref(),
+            _ => None,
+        };
+        let Some(mut relation) = relation.cloned() else { return vec![] };
+        let mut known = BTreeMap::new();
+        relation.visit_post_mut(&mut |r| {
+            if let RelationExpr::Get { id: GlobalId::User(n), typ } = r {
+                // The plan's own names are numbered from 0.
+                let name = LocalId(u64::MAX - *n);
+                let keys = self.items.get(&GlobalId::User(*n)).map(|i| i.keys.clone());
+                known.insert(name, keys.unwrap_or_default());
+                *r = RelationExpr::LocalGet { id: name, typ: std::mem::take(typ) };
+            }
+        });
+        relation.keys_within(&mut known)
     }
 
     /// The relation that shows what a source or view cannot compute, unless an object of the user has its name.
@@ -276,13 +298,6 @@ const TEMPORARY: u64 = 1 << 62;
 
 /// What planning sees of a new object.
 fn item(plan: &CreatePlan, id: GlobalId, definition: Option<HirRelationExpr>) -> CatalogItem {
-    let keys = match &plan.item {
-        CreateItem::MaterializedView { relation, .. } => relation.keys(),
-        CreateItem::Source(source) => {
-            source.stored.as_ref().map(plan::RelationExpr::keys).unwrap_or_default()
-        }
-        _ => vec![],
-    };
     CatalogItem {
         id,
         name: plan.name.clone(),
@@ -293,7 +308,7 @@ fn item(plan: &CreatePlan, id: GlobalId, definition: Option<HirRelationExpr>) ->
         uses: plan.uses.clone(),
         index: None,
         defaults: vec![],
-        keys,
+        keys: vec![],
         sink: None,
         connection: None,
     }
