@@ -25,8 +25,17 @@ struct Measured {
     consumed: f64,
     /// Produce to consume of single messages, half of them faster.
     idle: Duration,
-    /// The most memory that it had, in MB.
+    /// The most memory that it had, in MB: when a tenth of the messages was written, and when all were written and read.
+    early: f64,
     memory: f64,
+}
+
+/// The most memory that a process has had, in MB.
+fn most_memory(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let most = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kilobytes = most.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kilobytes.unwrap_or(f64::NAN) / 1_024.0
 }
 
 fn config(broker: &str) -> ClientConfig {
@@ -70,6 +79,7 @@ fn measure(broker: &str, pid: u32, n: u64) -> Measured {
     // Connections, topic and, on the other side, compiled code.
     (0..n / 10).for_each(|_| send());
     producer.flush(LONG).expect("taken");
+    let early = most_memory(pid);
     let start = Instant::now();
     (0..n).for_each(|_| send());
     producer.flush(LONG).expect("taken");
@@ -96,10 +106,7 @@ fn measure(broker: &str, pid: u32, n: u64) -> Measured {
         .collect();
     quick.flush(LONG).expect("taken");
     times.sort();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let most = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let kilobytes = most.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    Measured { produced, consumed, idle: times[100], memory: kilobytes.unwrap_or(f64::NAN) / 1_024.0 }
+    Measured { produced, consumed, idle: times[100], early, memory: most_memory(pid) }
 }
 
 /// Ends when dropped.
@@ -156,11 +163,13 @@ fn main() {
     let dir = tempfile::tempdir().expect("a folder");
     let show = |name: &str, m: &Measured| {
         println!(
-            "{name}: produce {:.0} messages/s, consume {:.0} messages/s, idle p50 {:.2} ms, memory {:.0} MB",
+            "{name}: produce {:.0} messages/s, consume {:.0} messages/s, idle p50 {:.2} ms, memory {:.0} MB \
+             ({:.0} MB after a tenth)",
             m.produced,
             m.consumed,
             m.idle.as_secs_f64() * 1_000.0,
-            m.memory
+            m.memory,
+            m.early
         );
     };
     let ours = ours(dir.path(), n);

@@ -2,11 +2,13 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
@@ -198,6 +200,12 @@ public class KafkaClient {
         } catch (ExecutionException e) {
             say("compacted: no key", e.getCause().getClass().getSimpleName());
         }
+        var dirs = admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1).values();
+        var sizes = new TreeMap<TopicPartition, Boolean>(Comparator.comparing(TopicPartition::toString));
+        for (var dir : dirs) dir.replicaInfos().forEach((p, info) -> { if (p.topic().equals(T)) sizes.put(p, info.size() > 0); });
+        say("describe log directories", sizes);
+        say("describe access rights", refused(() -> admin.describeAcls(org.apache.kafka.common.acl.AclBindingFilter.ANY).values()));
+        say("list reassignments", admin.listPartitionReassignments().reassignments().get());
         say("delete records", admin.deleteRecords(Map.of(zero, RecordsToDelete.beforeOffset(600))).lowWatermarks().get(zero).get().lowWatermark());
         say("what is left", read(T, 0, 600, Map.of()).size());
         admin.createTopics(List.of(new NewTopic("java-exact", 1, (short) 1))).all().get();
@@ -222,6 +230,10 @@ public class KafkaClient {
         }
         exact.beginTransaction();
         exact.send(new ProducerRecord<>("java-exact", 0, null, "late")).get();
+        var open = admin.describeTransactions(List.of("java")).description("java").get();
+        say("describe a transaction", open.state() + " " + open.topicPartitions() + " " + open.transactionTimeoutMs());
+        var ongoing = new ListTransactionsOptions().filterStates(List.of(TransactionState.ONGOING));
+        say("list transactions", admin.listTransactions(ongoing).all().get().stream().map(t -> t.transactionalId()).toList());
         var second = producer(Map.of("transactional.id", "java"));
         second.initTransactions();
         try {

@@ -7,8 +7,9 @@ import sys
 import time
 
 from confluent_kafka import (Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition)
-from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic,
-                                   OffsetSpec, ResourceType)
+from confluent_kafka.admin import (AclBindingFilter, AclOperation, AclPermissionType, AdminClient, AlterConfigOpType,
+                                   ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourcePatternType,
+                                   ResourceType)
 
 plain, secure, ca, user, password = sys.argv[1:]
 T = "confluent"
@@ -207,6 +208,9 @@ try:
     t.commit_transaction(30)
 except KafkaException as e:
     say("transactions: fencing", (e.args[0].name(), e.args[0].fatal()))
+everything = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY,
+                              AclPermissionType.ANY)
+say("describe access rights", refused(admin.describe_acls(everything)))
 say("delete a topic", refused(admin.delete_topics([T])[T]))
 wait(lambda: T not in admin.list_topics(timeout=30).topics)
 say("delete it again", refused(admin.delete_topics([T])[T]))

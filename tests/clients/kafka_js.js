@@ -99,6 +99,8 @@ async function groupRead(client, group, topic, n) {
     return found.resources[0].configEntries.map((e) => e.configValue);
   };
   say('describe settings', await settings());
+  const rights = { resourceType: 1, resourcePatternType: 1, operation: 1, permissionType: 1 };
+  say('describe access rights', await refused(admin.describeAcls(rights)));
   await admin.alterConfigs({ resources: [{ type: 2, name: T, configEntries: [{ name: 'retention.ms', value: '9000000' }] }] });
   for (let i = 0; i < 200 && (await settings())[0] !== '9000000'; i++) await new Promise((r) => setTimeout(r, 50));
   say('alter settings', await settings());

@@ -7,8 +7,10 @@ import sys
 import time
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
+from kafka.admin import (ACLFilter, ACLOperation, ACLPermissionType, ACLResourcePatternType, ConfigResource,
+                         ConfigResourceType, NewPartitions, NewTopic, OffsetSpec, ResourcePatternFilter, ResourceType)
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from kafka.structs import OffsetAndMetadata
 
 plain, secure, ca, user, password = sys.argv[1:]
 T = "python"
@@ -77,6 +79,53 @@ def group_read(n):
 
 first = group_read(400)
 say("group: commit and resume", (len(first), len({(m.partition, m.offset) for m in first + group_read(301)})))
+say("list offsets", admin.list_partition_offsets({place: OffsetSpec.LATEST})[place].offset)
+say("list groups", [g["group_id"] for g in admin.list_groups() if g["group_id"] == "p"])
+say("describe a group", admin.describe_groups(["p"])["p"]["group_state"])
+say("list a group's offsets", admin.list_group_offsets({"p": None})["p"][place].offset)
+done = admin.alter_group_offsets("p", {place: OffsetAndMetadata(5, "", -1)})
+say("set a group's offsets", (done[place].__name__, admin.list_group_offsets({"p": None})["p"][place].offset))
+say("delete a group", admin.delete_groups(["p"]))
+say("add partitions", admin.create_partitions({T: NewPartitions(4)}).results[0].error_code)
+
+
+def setting(name):
+    return admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, T)])["topic"][T].get(name, {}).get("value")
+
+
+say("alter settings", admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, T, {"retention.ms": "9000000"})]))
+end = time.time() + 30
+while setting("retention.ms") != "9000000" and time.time() < end:
+    time.sleep(0.05)
+say("describe settings", setting("retention.ms"))
+say("delete records", admin.delete_records({place: 100})[place]["low_watermark"])
+say("describe log directories", repr(admin.describe_log_dirs()).count(repr(T)))
+say("list reassignments", admin.list_partition_reassignments())
+everything = ACLFilter(principal=None, host=None, operation=ACLOperation.ANY, permission_type=ACLPermissionType.ANY,
+                       resource_pattern=ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY))
+try:
+    rights = admin.describe_acls(everything)[1]
+except KafkaError as e:
+    rights = type(e)
+say("describe access rights", rights.__name__)
+admin.create_topics([NewTopic("python-exact", 1, 1)])
+exact = KafkaProducer(bootstrap_servers=plain, transactional_id="python")
+exact.init_transactions()
+for n in range(3):
+    exact.begin_transaction()
+    exact.send("python-exact", str(n).encode(), partition=0).get(30)
+    if n == 1:
+        exact.abort_transaction()
+    else:
+        exact.commit_transaction()
+levels = ["read_committed", "read_uncommitted"]
+say("transactions", [[m.value for m in read("python-exact", 0, 0, isolation_level=level)] for level in levels])
+exact.begin_transaction()
+exact.send("python-exact", b"open", partition=0).get(30)
+open_one = admin.describe_transactions(["python"])["python"]
+say("describe a transaction", getattr(open_one.state, "value", open_one.state))
+exact.abort_transaction()
+exact.close()
 say("delete a topic", "done" if admin.delete_topics([T]) else "")
 end = time.time() + 30
 while T in admin.list_topics() and time.time() < end:

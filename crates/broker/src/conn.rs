@@ -37,8 +37,8 @@ const MAX_STRANGER_FRAME: usize = 512 << 10;
 const SMALL_FRAME: usize = 64 << 10;
 /// Memory that all requests may take together, and all answers: two of the longest, so that one can always come.
 pub const BUDGET_KIB: usize = 208 << 10;
-/// Answers of one connection under way.
-const UNDER_WAY: usize = 8;
+/// Answers of one connection under way. Careful clients send five requests at most; each may hold a batch of a megabyte.
+const UNDER_WAY: usize = 5;
 /// How long a client may take to send the rest of a frame, or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// And how much longer for each MiB of it.

@@ -1,30 +1,5 @@
-//! What the broker's log holds, byte by byte.
-//!
-//! ```text
-//!   entry = kind u8, then
-//!     1 batch       topic u32 │ partition i32 │ record batch as produced
-//!     2 topic       topic u32 │ id 16 bytes │ name │ partitions u32 │ (first offset i64, next offset i64) of each
-//!     3 deleted     topic u32
-//!     4 committed   topic u32 │ partition i32 │ offset i64 │ leader epoch i32 │ group │ 0 or (1, metadata)
-//!     5 topic       as 2, then settings u32 │ (name, value) of each
-//!     6 compacted   as 1: a batch that counts only if a 7 about it follows
-//!     7 compaction  topic u32 │ partition i32 │ from i64 │ to i64 │ before u64 │ n u32 │ (base offset i64, horizon i64)
-//!     8 begin       topic u32 │ partition i32 │ first offset i64
-//!     9 forgotten   topic u32 │ partition i32 │ group
-//!    10 owner       0 u32 │ producer i64 │ epoch i16 │ timeout i32 │ transactional id
-//!    11 waiting     as 4, then producer i64: what a 4 will say once the producer's transaction is committed
-//!    12 ended       0 u32 │ producer i64 │ epoch i16 │ committed u8 │ time i64 │ n u32 │ (topic u32, partition i32, offset i64)
-//!   text = length u32 │ UTF-8
-//! ```
-//!
-//! *compaction*: of the batches with offsets from `from` to below `to`, those that stand in the log before `before` are gone,
-//! and those of kind 6 from there on take their place: one entry makes the change, whatever a crash left. Batches may also
-//! be moved to the log's end as they are; of two with the same offset the later one counts.
-//!
-//! *ended* decides: the markers, batches at those offsets, follow in the same write; what a crash cut off is written again.
-//!
-//! All integers are little endian, except inside record batches. A topic entry replaces an earlier one of the same topic
-//! (partitions were added, or the log's beginning is about to be cut off). Numbers of topics are never used twice.
+//! What the broker's log holds: entries and their bytes. `FORMAT.md` beside this crate draws them and says how they are
+//! replayed.
 
 use std::collections::BTreeMap;
 

@@ -31,7 +31,7 @@
 //! | [`transaction`] | who has a transactional id, and what is under way |
 //! | [`state`] | topics and where their records are |
 //! | [`report`] | what it says of itself |
-//! | [`writer`] | offsets, idempotence, group commit, recovery |
+//! | [`writer`] | offsets, group commit, recovery |
 
 mod api;
 mod batch;

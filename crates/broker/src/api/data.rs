@@ -29,6 +29,8 @@ use crate::writer::{Job, Placed, Produced};
 const MAX_FETCH: usize = 50 << 20;
 /// The most that one answer holds when memory is short; one batch goes all the same.
 const SMALL_FETCH: usize = 64 << 10;
+/// How far from the log's end batches are sure to be in the system's cache.
+const RECENT: u64 = 8 << 20;
 /// The longest that a fetch waits for records.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -176,8 +178,14 @@ pub async fn fetch(
             }
         }
         let (version, log) = (shared.state().version, shared.log.clone());
-        let on_disk = |pieces: &[Piece]| pieces.iter().any(|p| matches!(p, Piece::There(..)));
-        let must_read = found.topics.iter().flat_map(|(_, ps)| ps).any(|(_, pieces)| on_disk(pieces));
+        // A little that was just written is in the system's cache, and not worth another thread.
+        let end = log.as_ref().map_or(0, |log| log.end().0);
+        let recent = |p: &Piece| match p {
+            Piece::Here(_) => true,
+            Piece::There(position, _) => position.0 + RECENT >= end && found.bytes <= SMALL_FETCH,
+        };
+        let mut pieces = found.topics.iter().flat_map(|(_, ps)| ps).flat_map(|(_, pieces)| pieces);
+        let must_read = !pieces.all(recent);
         let read = move || {
             let mut lost = false;
             let topics = found.topics.into_iter().map(|(name, partitions)| {
