@@ -108,6 +108,16 @@ impl Server {
         }
     }
 
+    /// Processor time that it has used, in steps of 10 ms.
+    #[allow(dead_code, reason = "what is measured is in benches")]
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        // The name, in parentheses, may hold blanks; user and system time are the 12th and 13th numbers behind it.
+        let numbers = stat.rsplit_once(')').expect("a name").1.split_whitespace().skip(11).take(2);
+        let ticks: u64 = numbers.map(|n| n.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Runs psql with these arguments.
     pub fn psql(&self, arguments: &[&str]) -> Output {
         let (host, port) = self.sql.rsplit_once(':').expect("host:port");

@@ -17,6 +17,7 @@
 //! | `render` | plans to operators |
 //! | `output` | what becomes of a dataflow's output |
 //! | `arrangement` | rows by key in contiguous memory |
+//! | `work` | how much operators do and keep, in rows |
 //! | `guard` | panics: of an expression an error, of anything else the end |
 
 mod arrangement;
@@ -25,6 +26,7 @@ mod guard;
 mod hub;
 mod output;
 mod render;
+pub mod work;
 mod worker;
 
 use std::sync::Arc;

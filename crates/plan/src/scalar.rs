@@ -371,7 +371,7 @@ impl ScalarExpr {
                     Some(ScalarExpr::Literal(Err(e.clone()), ty.clone().nullable(true)))
                 } else if func.0.strict
                     && args.iter().any(ScalarExpr::is_literal_null)
-                    && !args.iter().any(ScalarExpr::can_fail)
+                    && !args.iter().any(|a| a.as_literal_err().is_some())
                 {
                     Some(ScalarExpr::null(ty.clone()))
                 } else {
@@ -597,6 +597,14 @@ mod tests {
         let sum = binary("int4_add", ScalarExpr::null(ScalarType::Int32), inverse(0), ScalarType::Int32);
         assert_eq!(show(&sum, &[Datum::Int32(1)]), "Null");
         assert_eq!(show(&sum, &[Datum::Int32(0)]), "division by zero");
+    }
+
+    #[test]
+    fn a_function_of_a_constant_null_is_not_computed() {
+        let sum = |x| binary("int4_add", ScalarExpr::null(ScalarType::Int32), x, ScalarType::Int32);
+        assert_eq!(folded(sum(inverse(0))), ScalarExpr::null(ScalarType::Int32));
+        let error = folded(sum(binary("int4_div", int(1), int(0), ScalarType::Int32)));
+        assert_eq!(error.as_literal_err().map(|e| e.message()), Some("division by zero"));
     }
 
     #[test]

@@ -959,6 +959,19 @@ impl Planner<'_> {
         if let Ok(i) = n.parse::<i64>() {
             return Ok(Ex::known(literal(Datum::Int64(i), ScalarType::Int64), ScalarType::Int64, false));
         }
+        // What is beyond a numeric's 39 digits is a float.
+        let numeric = repr::Numeric::parse(&n);
+        if numeric.as_ref().map_or(true, |x| x.is_zero())
+            && let Ok(x) = n.parse::<f64>()
+            && x.is_finite()
+            && x != 0.0
+        {
+            return Ok(Ex::known(
+                literal(Datum::Float64(x), ScalarType::Float64),
+                ScalarType::Float64,
+                false,
+            ));
+        }
         let (e, ty) = self.coerce(
             Ex::Str(n, Span::empty()),
             &ScalarType::Numeric { scale: None },

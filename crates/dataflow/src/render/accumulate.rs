@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bag::{Bag, RowOrder};
 use super::total::Total;
+use crate::work;
 
 /// How to keep one aggregate.
 pub struct Aggregate {
@@ -261,10 +262,11 @@ impl Aggregate {
                         0 => {}
                         change => self.change_distinct(inner, &row, change),
                     }
-                    match now {
-                        0 => drop(counts.remove(&row)),
-                        n => drop(counts.insert(row, n)),
-                    }
+                    let known = match now {
+                        0 => counts.remove(&row).is_some(),
+                        n => counts.insert(row, n).is_some(),
+                    };
+                    work::keep(i64::from(now != 0) - i64::from(known));
                 }
             }
             _ => {}
@@ -307,6 +309,7 @@ impl Aggregate {
                     let args = args_of(row.as_ref(), self.order_columns);
                     (0..n).for_each(|_| all.push(args.clone()));
                 }
+                work::touch(all.len());
                 self.func.evaluate(&all, &self.ty)
             }
             _ => Err(EvalError::new(code::INTERNAL_ERROR, "an aggregate's state is of another kind")),

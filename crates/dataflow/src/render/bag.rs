@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use plan::ColumnOrder;
 use repr::{Datum, Diff, Row, RowRef};
 
+use crate::work;
+
 /// The rows of a bag split into chunks of at most so many, so that an insertion moves little.
 const CHUNK: usize = 256;
 
@@ -64,6 +66,7 @@ impl Bag {
         let at = self.chunks.partition_point(last).min(self.chunks.len().saturating_sub(1));
         let Some(chunk) = self.chunks.get_mut(at) else {
             self.chunks.push(vec![(row, diff)]);
+            work::keep(1);
             return;
         };
         let i = chunk.partition_point(before);
@@ -72,9 +75,13 @@ impl Bag {
                 *count += diff;
                 if *count == 0 {
                     chunk.remove(i);
+                    work::keep(-1);
                 }
             }
-            None => chunk.insert(i, (row, diff)),
+            None => {
+                chunk.insert(i, (row, diff));
+                work::keep(1);
+            }
         }
         if chunk.is_empty() {
             self.chunks.remove(at);

@@ -14,6 +14,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::Updates;
+use crate::work;
 
 /// A state by key.
 pub trait Keyed: 'static {
@@ -107,6 +108,7 @@ pub fn keyed<'s, K: Keyed>(
                     keyed.shrink(&mut open.updates);
                 }
                 keyed.apply(time, open.updates, &mut rows, &mut errs);
+                work::publish();
                 if !rows.is_empty() {
                     rows_out.activate().session(&open.rows).give_container(&mut rows);
                     rows.clear();

@@ -15,11 +15,13 @@ mod recursion;
 mod reduce;
 mod top_k;
 pub mod total;
+mod window;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use differential_dataflow::AsCollection;
+use plan::func::window::Windowed;
 use plan::mfp::Mfp;
 use plan::{LocalId, RelationExpr, ScalarExpr, Side};
 use repr::{Diff, EvalError, GlobalId, Row, Timestamp, error::code};
@@ -29,7 +31,7 @@ use timely::dataflow::{Scope, Stream};
 
 use crate::arrangement::{Arrangement, KeyedRows, RowArranged};
 use crate::hub::{Hub, ScanBatch, ScanInput};
-use crate::{DataflowDesc, Dropped};
+use crate::{DataflowDesc, Dropped, work};
 use pass::{Collect, Consumer, Pass};
 
 /// Updates of rows.
@@ -209,6 +211,14 @@ impl<'s> Context<'_, 's> {
         let (mfp, input) = Mfp::extract(plan);
         if let RelationExpr::Join { inputs, equivalences } = input {
             return join::join(self, inputs, equivalences, mfp);
+        }
+        // Rows of a window, if nobody wants the list that they would come out of.
+        if let Some(windowed) = Windowed::of(input)
+            && mfp.demand().is_disjoint(&windowed.lists())
+        {
+            let mut flow = window::window(self, &windowed);
+            flow.then(&mfp);
+            return flow;
         }
         let mut flow = self.render_operator(input);
         flow.then(&mfp);
@@ -415,6 +425,8 @@ impl Consumer for ByKey {
     }
 
     fn flush(&mut self, out: &mut Vec<Self::Out>) {
+        work::keep(self.rows.iter().map(|u| u.2).sum());
+        work::publish();
         std::mem::swap(out, &mut self.rows)
     }
 }

@@ -20,8 +20,8 @@ use repr::{Diff, RowRef, Timestamp};
 use timely::container::Accountable;
 use timely::dataflow::Stream;
 
-use crate::Dropped;
 use crate::arrangement::{RowArranged, RowBatch, RowCursor, has_null};
+use crate::{Dropped, work};
 
 /// How many pairs, or steps from key to key, a piece takes at most.
 const PIECE: i64 = 1 << 10;
@@ -185,6 +185,8 @@ impl<R: Clone, L: FnMut(RowRef<'_>, RowRef<'_>) -> Option<R>> Iterator for Pairs
                 }
             }
         }
+        work::touch(steps as usize);
+        work::publish();
         // Less than a piece: nothing is left.
         (!rows.is_empty() || steps == PIECE).then_some(Piece { rows, cost: steps * PAIR })
     }

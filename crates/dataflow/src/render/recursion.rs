@@ -25,6 +25,7 @@ use super::bag::RowOrder;
 use super::keyed::{Keyed, keyed};
 use super::pass::operator;
 use super::{Context, Flow, Updates, join};
+use crate::work;
 
 /// Rows with how often each occurs, none zero.
 type Bag = HashMap<Row, Diff>;
@@ -196,6 +197,7 @@ impl Keyed for Fixpoint {
         errs: &mut Vec<(Row, Timestamp, Diff)>,
     ) {
         for Update { input, row, diff, .. } in updates {
+            work::keep(diff);
             add(&mut self.inputs[input as usize].1, row, diff);
         }
         let mut run = Run { known: HashMap::new(), work: 0 };
@@ -204,6 +206,7 @@ impl Keyed for Fixpoint {
         }
         let bindings = &self.bindings;
         let result = plan::scalar::guarded(|| run.fix(bindings, self.limit));
+        work::touch(run.work as usize);
         let (shown, error) = match result {
             Ok(()) => (bindings.iter().map(|b| run.known[&b.0].clone()).collect(), None),
             Err(e) => (bindings.iter().map(|_| Rc::default()).collect::<Vec<_>>(), Some(e)),

@@ -14,6 +14,7 @@ use super::keyed::{Keyed, keyed};
 use super::pass::Consumer;
 use super::{Context, Flow};
 use crate::arrangement::hash;
+use crate::work;
 
 /// What rows of one time add to a group.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -226,9 +227,11 @@ impl Keyed for Groups {
         let Groups { plans, output, costly, groups } = self;
         for Partial { hash, key, rows, states, .. } in partials {
             let found = groups.entry(hash, |g| g.hash == hash && g.key == key, |g| g.hash);
+            work::touch(1);
             let mut place = match found {
                 Entry::Occupied(place) => place,
                 Entry::Vacant(free) => {
+                    work::keep(1);
                     let states = plans.iter().map(Aggregate::start).collect();
                     free.insert(Group { hash, key, rows: 0, states, shown: None })
                 }
@@ -246,6 +249,7 @@ impl Keyed for Groups {
             group.shown = after.clone().filter(|_| *costly);
             if group.rows == 0 {
                 place.remove();
+                work::keep(-1);
             }
             match (before, after) {
                 (Some(before), Some(after)) if before == after => {

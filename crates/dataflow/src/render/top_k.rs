@@ -14,14 +14,36 @@ use super::keyed::{Keyed, keyed};
 use super::pass::Consumer;
 use super::{Context, Flow};
 use crate::arrangement::hash;
+use crate::work;
 
 /// Rows of one time that come to a group, or go.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Partial {
-    hash: u64,
-    time: Timestamp,
-    key: Row,
-    rows: SmallVec<[(Row, Diff); 1]>,
+    /// The key's.
+    pub hash: u64,
+    /// When.
+    pub time: Timestamp,
+    /// The group.
+    pub key: Row,
+    /// How often each row comes, or goes.
+    pub rows: Changes,
+}
+
+/// Rows that come, or go.
+type Changes = SmallVec<[(Row, Diff); 1]>;
+
+impl Partial {
+    /// Puts those of equal keys together; `append` adds the second's rows to the first's.
+    pub fn shrink(partials: &mut Vec<Partial>, append: impl Fn(&mut Changes, &mut Changes)) {
+        partials.sort_unstable_by(|a, b| (a.hash, &a.key).cmp(&(b.hash, &b.key)));
+        partials.dedup_by(|more, kept| {
+            let same = more.hash == kept.hash && more.key == kept.key;
+            if same {
+                append(&mut kept.rows, &mut more.rows);
+            }
+            same
+        });
+    }
 }
 
 /// What to keep of each group.
@@ -52,16 +74,7 @@ pub fn top_k<'s>(
     // The keys, then the whole row.
     let columns: Vec<usize> = group_key.iter().copied().chain(0..arity).collect();
     flow.project(&columns);
-    let gather = Gather {
-        key_columns: group_key.len(),
-        choice: choice.clone(),
-        key: Row::default(),
-        row: Row::default(),
-        table: HashTable::new(),
-        partials: vec![],
-        open: 0,
-    };
-    let partials = flow.feed(context, "TopK", gather);
+    let partials = flow.feed(context, "TopK", Gather::new(group_key.len(), choice.clone()));
     let (rows, errs) = keyed(partials, "TopK", Groups { choice, groups: HashTable::new() });
     context.errs.push(errs);
     Flow::new(rows, arity, false)
@@ -69,7 +82,7 @@ pub fn top_k<'s>(
 
 impl Choice {
     /// Adds a row to rows in order; false: it cannot matter.
-    fn insert(&self, rows: &mut SmallVec<[(Row, Diff); 1]>, row: &Row, diff: Diff, keep: u64) -> bool {
+    fn insert(&self, rows: &mut Changes, row: &Row, diff: Diff, keep: u64) -> bool {
         let at = rows.partition_point(|(r, _)| self.order.cmp(r.as_ref(), row.as_ref()).is_lt());
         match rows.get_mut(at).filter(|(r, _)| r == row) {
             Some((_, n)) => *n += diff,
@@ -92,6 +105,7 @@ impl Choice {
             let from = at.max(skip);
             at = at.saturating_add(n);
             let n = at.min(end) - from;
+            work::touch(1);
             if n > 0 {
                 chosen.push((row.clone(), n));
             }
@@ -101,7 +115,7 @@ impl Choice {
 }
 
 /// Puts the rows of a batch together by group.
-struct Gather {
+pub struct Gather {
     key_columns: usize,
     choice: Choice,
     key: Row,
@@ -109,6 +123,18 @@ struct Gather {
     table: HashTable<usize>,
     partials: Vec<Partial>,
     open: usize,
+}
+
+impl Gather {
+    fn new(key_columns: usize, choice: Choice) -> Gather {
+        let (key, row) = (Row::default(), Row::default());
+        Gather { key_columns, choice, key, row, table: HashTable::new(), partials: vec![], open: 0 }
+    }
+
+    /// All rows, none chosen: the first so many columns are the key, the others the row.
+    pub fn all(key_columns: usize) -> Gather {
+        Gather::new(key_columns, Choice { order: RowOrder::new(vec![]), limit: None, offset: 0, keep: None })
+    }
 }
 
 impl Consumer for Gather {
@@ -178,18 +204,11 @@ impl Keyed for Groups {
     }
 
     fn shrink(&self, partials: &mut Vec<Partial>) {
-        partials.sort_unstable_by(|a, b| (a.hash, &a.key).cmp(&(b.hash, &b.key)));
-        partials.dedup_by(|more, kept| {
-            let same = more.hash == kept.hash && more.key == kept.key;
-            if same {
-                match self.choice.keep {
-                    Some(keep) => more.rows.iter().for_each(|(row, diff)| {
-                        self.choice.insert(&mut kept.rows, row, *diff, keep);
-                    }),
-                    None => kept.rows.append(&mut more.rows),
-                }
-            }
-            same
+        Partial::shrink(partials, |kept, more| match self.choice.keep {
+            Some(keep) => more.iter().for_each(|(row, diff)| {
+                self.choice.insert(kept, row, *diff, keep);
+            }),
+            None => kept.append(more),
         });
     }
 

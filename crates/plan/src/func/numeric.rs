@@ -3,7 +3,7 @@
 use repr::error::{SqlState, code};
 use repr::{Datum, EvalError, Numeric};
 
-use super::registry::{FAILS, PURE, Table};
+use super::registry::{FAILS, MAYBE, PURE, Table};
 
 pub(super) fn out_of_range(what: &str) -> EvalError {
     EvalError::new(code::NUMERIC_VALUE_OUT_OF_RANGE, format!("{what} out of range"))
@@ -291,8 +291,10 @@ pub(super) fn register(t: &mut Table) {
     t.add("numeric_sign", "sign(numeric) -> numeric", PURE, |a, _, _| {
         Ok(Datum::Numeric(num(&a[0]).signum()))
     });
-    t.add("numeric_scale", "scale(numeric) -> int4 -- digits behind the point", PURE, |a, _, _| {
-        Ok(Datum::Int32(num(&a[0]).scale() as i32))
+    t.add("numeric_scale", "scale(numeric) -> int4 -- digits behind the point", MAYBE, |a, _, _| {
+        let n = num(&a[0]);
+        let finite = !n.is_nan() && !n.is_infinite();
+        Ok(if finite { Datum::Int32(n.scale() as i32) } else { Datum::Null })
     });
     t.also("numeric_plus", "trim_scale(numeric) -> numeric");
     // Zeros at the end are not kept, so there are never more digits than are needed.

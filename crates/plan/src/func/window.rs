@@ -5,9 +5,12 @@
 //!   FlatMap window_rows ──► the rows again, each with its values
 //! ```
 
+use std::collections::BTreeSet;
+
 use repr::{Arena, Datum, EvalError, Row, ScalarType, SqlState};
 
-use super::{AggFunc, AggKind, AggRef, TableFunc, TableFuncRef, aggregate};
+use super::{AggFunc, AggKind, AggRef, TableFunc, TableFuncRef, aggregate, ids};
+use crate::{AggregateExpr, RelationExpr, ScalarExpr, known};
 
 /// Its arguments: a [`description`], the row as a record, for each call its filter (if it has one) and arguments, then
 /// the sort keys. Its result: a list of records, the row's fields followed by the calls' values.
@@ -173,6 +176,62 @@ fn rows<'a>(args: &[Datum<'a>], _: &'a Arena, emit: &mut dyn FnMut(&[Datum<'a>])
         }
     }
     Ok(())
+}
+
+/// A plan that is a window and its rows: `FlatMap window_rows` over a projection of a Reduce with nothing but
+/// [`window`]. Its columns are those of the projection, then the fields, then the calls' values.
+pub struct Windowed<'a> {
+    /// What the window is over.
+    pub input: &'a RelationExpr,
+    /// The partition, over the input's columns.
+    pub group_key: &'a [ScalarExpr],
+    /// The window.
+    pub aggregate: &'a AggregateExpr,
+    /// The fields of the rows that go through it, over the input's columns.
+    pub fields: &'a [ScalarExpr],
+    /// How many of the arguments at the end say which rows are peers.
+    pub keys: usize,
+    /// What is computed.
+    pub calls: Vec<Call>,
+    /// The projection: which columns of the Reduce come out, those of `group_key`, then the list.
+    pub columns: Vec<usize>,
+}
+
+impl<'a> Windowed<'a> {
+    /// Reads a plan; None if it is anything else.
+    pub fn of(plan: &'a RelationExpr) -> Option<Windowed<'a>> {
+        let RelationExpr::FlatMap { input, func, args, .. } = plan else { return None };
+        let [ScalarExpr::Column(list)] = args[..] else { return None };
+        if *func != window_rows() {
+            return None;
+        }
+        let mut columns: Vec<usize> = (0..input.arity()).collect();
+        let mut below = &**input;
+        while let RelationExpr::Project { input, columns: own } = below {
+            columns.iter_mut().for_each(|c| *c = own[*c]);
+            below = input;
+        }
+        let RelationExpr::Reduce { input, group_key, aggregates } = below else { return None };
+        let [aggregate] = &aggregates[..] else { return None };
+        if aggregate.func != window() || aggregate.filter.is_some() || aggregate.distinct {
+            return None;
+        }
+        if columns[list] != group_key.len() {
+            return None;
+        }
+        let Some(Datum::Text(text)) = aggregate.args.first()?.as_literal() else { return None };
+        let (keys, calls) = parse(text)?;
+        let fields = known::args_of(aggregate.args.get(1)?, ids::ROW)?;
+        let arguments: usize = calls.iter().map(Call::width).sum();
+        let fits = aggregate.args.len() == 2 + arguments + keys;
+        fits.then_some(Windowed { input, group_key, aggregate, fields, keys, calls, columns })
+    }
+
+    /// The columns that are the list.
+    pub fn lists(&self) -> BTreeSet<usize> {
+        let list = |c: &usize| self.columns[*c] == self.group_key.len();
+        (0..self.columns.len()).filter(list).collect()
+    }
 }
 
 /// A partition: its rows in order, and which of them are peers.

@@ -146,7 +146,9 @@ impl<'a> Jsonb<'a> {
     }
 
     fn edited(self, path: &[&str], edit: Edit<'_>, arena: &'a Arena) -> Result<Jsonb<'a>, EvalError> {
-        if path.is_empty() {
+        // Nothing goes from where nothing is, whatever the path says.
+        let nothing = || matches!(self.value(), JsonbValue::Array(all) if all.count() == 0);
+        if path.is_empty() || matches!(edit, Edit::Delete) && nothing() {
             return Ok(self);
         }
         let mut b = Builder::default();
