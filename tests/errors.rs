@@ -25,6 +25,70 @@ fn source(server: &Server, name: &str, path: &Path, format: &str) {
     );
 }
 
+/// A source that was given the wrong format: its records are decoded again under another one, and all that is made of it
+/// follows in one step.
+#[test]
+fn records_are_decoded_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("lines");
+    write(&path, &LINES);
+    let mut server =
+        Server::start(&["--data-dir", &dir.path().join("data").display().to_string(), "--workers", "1"]);
+    source(&server, "s", &path, "JSON INCLUDE OFFSET");
+    server.rows(
+        "CREATE VIEW plain AS SELECT \"offset\" AS o, length(data::text) AS l FROM s;
+         CREATE MATERIALIZED VIEW v AS SELECT count(*) FILTER (WHERE l >= 0) AS n FROM plain;
+         COMMENT ON MATERIALIZED VIEW v IS 'how many';
+         CREATE INDEX i ON plain (o);
+         CREATE VIEW bad AS SELECT count(*) AS n FROM s_errors",
+    );
+    let failing = server.error("SELECT * FROM v");
+    assert!(failing.starts_with("22"), "{failing}");
+    let word = "SELECT status, error FROM mz_internal.mz_source_statuses WHERE name = 's'";
+    server.wait_for(word, &["finished|2 rows of \"v\" cannot be computed: v_errors lists them"]);
+    let counts = "SELECT o.name, c.count FROM mz_internal.mz_compute_error_counts c JOIN mz_objects o ON o.id = c.object_id";
+    server.wait_for(counts, &["v|2"]);
+    let why = server.rows("EXPLAIN WHY v").join("\n");
+    for part in [
+        "failing: 2 errors",
+        "offset 1)",
+        "22P02 invalid input syntax for type json",
+        "v_errors lists the records",
+    ] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    // The same bytes under the same format are the same errors.
+    server.rows("ALTER SOURCE s REPLAY ERRORS");
+    assert_eq!(server.rows("SELECT count(*) FROM s_errors"), ["2"]);
+    server.rows("ALTER SOURCE s REPLAY ERRORS WITH (ON ERROR = QUARANTINE)");
+    for _ in 0..2 {
+        assert_eq!(server.rows("SELECT n FROM v"), ["3"]);
+        assert_eq!(server.rows("SELECT o FROM plain ORDER BY 1"), ["0", "3", "4"]);
+        assert_eq!(server.rows("SELECT n FROM bad"), ["2"]);
+        assert_eq!(server.rows(counts), Vec::<String>::new());
+        server.crash_and_restart();
+    }
+    assert_eq!(server.rows("SELECT comment FROM mz_internal.mz_comments"), ["how many"]);
+    server.rows("ALTER SOURCE s REPLAY ERRORS FORMAT BYTES");
+    assert_eq!(server.rows("SELECT n, (SELECT n FROM bad) FROM v"), ["5|0"]);
+    let shown = server.rows("SHOW CREATE SOURCE s").join("");
+    assert!(shown.contains("FORMAT BYTES INCLUDE OFFSET WITH (ON ERROR = 'QUARANTINE')"), "{shown}");
+    // What does not fit what is made of it changes nothing.
+    server.rows("CREATE MATERIALIZED VIEW sizes AS SELECT get_byte(data, 0) AS n FROM s");
+    let error = server.error("ALTER SOURCE s REPLAY ERRORS FORMAT JSON");
+    assert!(error.starts_with("42883 ") && error.contains("do not fit"), "{error}");
+    assert_eq!(server.rows("SELECT count(*) FROM sizes"), ["5"]);
+    for (sql, code) in [
+        ("ALTER SOURCE s REPLAY ERRORS WITH (SIZE = '1')", "42601"),
+        ("ALTER SOURCE nope REPLAY ERRORS", "42704"),
+        ("BEGIN; ALTER SOURCE s REPLAY ERRORS FORMAT TEXT", "25001"),
+        ("EXPLAIN WHY nope", "42P01"),
+    ] {
+        let error = server.error(sql);
+        assert!(error.starts_with(code), "{sql}: {error}");
+    }
+}
+
 const ERRORS: &str = "SELECT \"offset\", sqlstate, reason, encode(value, 'escape')";
 
 #[test]

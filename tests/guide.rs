@@ -304,6 +304,53 @@ fn upserts_keep_the_newest_record_of_each_key() {
 }
 
 #[test]
+fn changes_of_debezium_become_the_rows_of_their_table() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let broker = Server::start(&["--ephemeral", "--kafka-listen", "127.0.0.1:0"]);
+    let brokers = broker.kafka.clone().expect("the embedded Kafka");
+    let mut server = Server::start(&["--data-dir", &dir.path().display().to_string(), "--workers", "2"]);
+    create_topic(&brokers, "rows", 1);
+    let key = |id: &'static str| Some(id);
+    produce_keyed(
+        &brokers,
+        "rows",
+        &[
+            (key("{\"id\":1}"), Some("{\"before\":null,\"after\":{\"id\":1,\"v\":\"a\"},\"op\":\"c\"}")),
+            (
+                key("{\"id\":2}"),
+                Some("{\"payload\":{\"before\":null,\"after\":{\"id\":2,\"v\":\"b\"},\"op\":\"r\"}}"),
+            ),
+            (
+                key("{\"id\":1}"),
+                Some("{\"before\":{\"id\":1},\"after\":{\"id\":1,\"v\":\"c\"},\"op\":\"u\"}"),
+            ),
+            (key("{\"id\":3}"), Some("{\"before\":null,\"after\":{\"id\":3,\"v\":\"d\"},\"op\":\"c\"}")),
+            (key("{\"id\":3}"), Some("{\"before\":{\"id\":3},\"after\":null,\"op\":\"d\"}")),
+            (key("{\"id\":3}"), None),
+        ],
+    );
+    server.rows(&format!(
+        "CREATE CONNECTION k TO KAFKA (BROKER '{brokers}', SECURITY PROTOCOL PLAINTEXT);
+         CREATE SOURCE r FROM KAFKA CONNECTION k (TOPIC 'rows')
+           KEY FORMAT JSON VALUE FORMAT JSON ENVELOPE DEBEZIUM;
+         CREATE MATERIALIZED VIEW v AS SELECT data ->> 'v' AS v FROM r"
+    ));
+    for _ in 0..2 {
+        server.wait_for("SELECT v FROM v ORDER BY 1", &["b", "c"]);
+        assert_eq!(server.rows("SELECT key ->> 'id' FROM r ORDER BY 1"), ["1", "2"]);
+        server.crash_and_restart();
+    }
+    produce_keyed(&brokers, "rows", &[(key("{\"id\":9}"), Some("{\"hello\":1}"))]);
+    let reason = "not a change of Debezium: the record has no \"after\"";
+    server.wait_for("SELECT sqlstate, reason FROM r_errors", &[&format!("22004|{reason}")]);
+    server.wait_for("SELECT reason FROM v_errors", &[reason]);
+    produce_keyed(&brokers, "rows", &[(key("{\"id\":9}"), None)]);
+    server.wait_for("SELECT v FROM v ORDER BY 1", &["b", "c"]);
+    let text = "CREATE SOURCE x FROM KAFKA CONNECTION k (TOPIC 'rows') KEY FORMAT TEXT VALUE FORMAT TEXT ENVELOPE DEBEZIUM";
+    assert!(server.error(text).starts_with("0A000"), "other formats have no changes");
+}
+
+#[test]
 fn single_headers_become_columns() {
     use rdkafka::message::{Header, OwnedHeaders};
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer};

@@ -3,6 +3,7 @@
 //!
 //! | module | what belongs in it |
 //! |---|---|
+//! | `bars` | the bars of reliability that take the whole program: bad input, panics, readers, clocks, restarts |
 //! | `catalog` | what clients find in the system catalog |
 //! | `cli` | the command line: flags, output, exit codes |
 //! | `clients` | Kafka clients against the embedded broker and against Apache Kafka |
@@ -13,6 +14,7 @@
 //! | `kafka` | a real Apache Kafka over SASL_SSL |
 //! | `kafka_sink` | sinks into Kafka: messages; exactly once through kills, the embedded and a real one |
 //! | `models` | the files of `sql/models` and `sql/warehouse` over the generator's events |
+//! | `moods` | what becomes of topics and brokers under a running source |
 //! | `oracle` | random expressions and queries beside Postgres 15 |
 //! | `protocol` | the Postgres protocol, its misuse, clients |
 //! | `queries` | scripts of queries with their rows, and views of them that follow changes |
@@ -27,6 +29,7 @@
 
 mod support;
 
+mod bars;
 mod catalog;
 mod cli;
 mod clients;
@@ -37,6 +40,7 @@ mod house;
 mod kafka;
 mod kafka_sink;
 mod models;
+mod moods;
 mod oracle;
 mod protocol;
 mod queries;

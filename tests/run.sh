@@ -19,6 +19,7 @@ need java default-jdk-headless
 need mvn maven
 need node nodejs
 need npm npm
+need faketime faketime
 need python3 python3 python3-pip
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
 for library in libssl-dev libzstd-dev zlib1g-dev; do

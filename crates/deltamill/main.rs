@@ -17,6 +17,10 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("DELTAMILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Err(e) = fail::init() {
+        eprintln!("deltamill: {}: {e}", fail::VARIABLE);
+        return ExitCode::from(2);
+    }
     let json = arguments.json();
     match arguments.run() {
         Ok(()) => ExitCode::SUCCESS,

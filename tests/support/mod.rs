@@ -22,6 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Server {
     child: Child,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     /// Where SQL is served.
     pub sql: String,
     /// Where HTTP is served.
@@ -35,10 +36,18 @@ pub struct Server {
 impl Server {
     /// Starts `deltamill serve` with these flags on free ports.
     pub fn start(arguments: &[&str]) -> Server {
+        Server::start_with(arguments, &[])
+    }
+
+    /// As [`Server::start`], with these variables in its environment.
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Server {
+        let environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let arguments: Vec<String> = arguments.iter().map(|a| a.to_string()).collect();
         let mut child = Command::new(DELTAMILL)
             .args(["--json", "serve", "--sql-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .args(&arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -51,7 +60,8 @@ impl Server {
         let (sql, http, kafka) = (address("sql"), address("http"), address("kafka"));
         let listeners = ready["kafka_listeners"].as_array().into_iter().flatten();
         let kafka_listeners = listeners.filter_map(|l| l.as_str().map(str::to_string)).collect();
-        Server { child, arguments, sql: sql.expect("SQL"), http: http.expect("HTTP"), kafka, kafka_listeners }
+        let (sql, http) = (sql.expect("SQL"), http.expect("HTTP"));
+        Server { child, arguments, environment, sql, http, kafka, kafka_listeners }
     }
 
     /// Ends it as a crash would.
@@ -63,8 +73,38 @@ impl Server {
     /// Ends it as a crash would, and starts it again on the same data.
     pub fn crash_and_restart(&mut self) {
         self.kill();
+        self.restart();
+    }
+
+    /// Starts it again on the same data, once it has ended.
+    pub fn restart(&mut self) {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        *self = Server::start(&arguments);
+        let environment: Vec<(&str, &str)> =
+            self.environment.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        *self = Server::start_with(&arguments, &environment);
+    }
+
+    /// Tells it to end.
+    pub fn terminate(&self) {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(told.is_ok_and(|s| s.success()), "a signal is sent");
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked").is_none()
+    }
+
+    /// Whether it ends by itself in time.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        let start = Instant::now();
+        while self.is_running() {
+            if start.elapsed() > time {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
     }
 
     /// Posts over a connection of its own; status and body of the answer.
@@ -293,12 +333,48 @@ pub fn produce(brokers: &str, topic: &str, partitions: i32, messages: &[Vec<u8>]
 
 /// Creates a topic.
 pub fn create_topic(brokers: &str, topic: &str, partitions: i32) {
-    use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+    admin::create_topic(brokers, topic, partitions);
+}
+
+/// What is done to topics.
+pub mod admin {
+    use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
     use rdkafka::client::DefaultClientContext;
-    let admin: AdminClient<DefaultClientContext> =
-        rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
-    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let results = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new())).expect("an answer");
-    results.into_iter().for_each(|r| drop(r.expect("the topic is created")));
+    use rdkafka::{Offset, TopicPartitionList};
+
+    type Admin = AdminClient<DefaultClientContext>;
+
+    fn ask<T>(brokers: &str, question: impl AsyncFnOnce(&Admin, &AdminOptions) -> T) -> T {
+        let admin: Admin =
+            rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(question(&admin, &AdminOptions::new()))
+    }
+
+    /// Creates a topic.
+    pub fn create_topic(brokers: &str, topic: &str, partitions: i32) {
+        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let results = ask(brokers, async |admin, options| admin.create_topics([&topic], options).await);
+        results.expect("an answer").into_iter().for_each(|r| drop(r.expect("the topic is created")));
+    }
+
+    /// Deletes a topic.
+    pub fn delete_topic(brokers: &str, topic: &str) {
+        let results = ask(brokers, async |admin, options| admin.delete_topics(&[topic], options).await);
+        results.expect("an answer").into_iter().for_each(|r| drop(r.expect("the topic is deleted")));
+    }
+
+    /// Gives a topic more partitions.
+    pub fn add_partitions(brokers: &str, topic: &str, partitions: usize) {
+        let new = NewPartitions::new(topic, partitions);
+        let results = ask(brokers, async |admin, options| admin.create_partitions([&new], options).await);
+        results.expect("an answer").into_iter().for_each(|r| drop(r.expect("partitions are added")));
+    }
+
+    /// Deletes the records of a partition before an offset.
+    pub fn delete_records(brokers: &str, topic: &str, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("a place");
+        ask(brokers, async |admin, options| admin.delete_records(&list, options).await).expect("an answer");
+    }
 }

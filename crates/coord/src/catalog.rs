@@ -105,6 +105,8 @@ pub struct CatalogState {
     pub sources: BTreeMap<GlobalId, SourceItem>,
     /// Secrets.
     pub secrets: BTreeMap<GlobalId, SecretValue>,
+    /// `RETAIN HISTORY FOR`, ms.
+    pub retain: BTreeMap<GlobalId, u64>,
     /// The Kafka of this process.
     pub local_kafka: Option<Arc<LocalKafka>>,
     /// Definitions of views that are read from an index.
@@ -123,6 +125,7 @@ impl CatalogState {
             records: BTreeMap::new(),
             sources: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            retain: BTreeMap::new(),
             local_kafka: None,
             hidden_definitions: BTreeMap::new(),
         };
@@ -160,12 +163,27 @@ impl CatalogState {
         self.records.remove(&id);
         self.sources.remove(&id);
         self.secrets.remove(&id);
+        self.retain.remove(&id);
         Some(item)
     }
 
     /// The source whose raw records this collection is.
     pub fn source_of_raw(&self, raw: GlobalId) -> Option<GlobalId> {
         self.sources.iter().find(|(_, s)| s.raw == raw).map(|(id, _)| *id)
+    }
+
+    /// The sources below these objects, and among them.
+    pub fn sources_below(&self, ids: impl IntoIterator<Item = GlobalId>) -> BTreeSet<GlobalId> {
+        let (mut seen, mut rest): (BTreeSet<GlobalId>, Vec<GlobalId>) =
+            (BTreeSet::new(), ids.into_iter().collect());
+        while let Some(id) = rest.pop() {
+            let id = self.source_of_raw(id).unwrap_or(id);
+            if seen.insert(id) {
+                rest.extend(self.items.get(&id).into_iter().flat_map(|i| i.uses.iter().copied()));
+            }
+        }
+        seen.retain(|id| self.sources.contains_key(id));
+        seen
     }
 
     /// The objects that use this one directly.

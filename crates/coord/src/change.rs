@@ -86,6 +86,21 @@ impl CatalogState {
                 self.schemas.retain(|name| schema.as_ref() != Some(name));
             }
             Ddl::AlterSecret { id, value } => drop(self.secrets.insert(*id, value.clone())),
+            Ddl::SkipGap(_) => {}
+            Ddl::AlterSource { id, plan } => {
+                let mut record = self
+                    .records
+                    .get(id)
+                    .cloned()
+                    .ok_or_else(|| SqlError::new(code::UNDEFINED_OBJECT, "the source was dropped"))?;
+                record.create_sql.clone_from(&plan.create_sql);
+                if let GlobalId::User(number) = id {
+                    self.remove(introspection::errors_id(*number));
+                    self.remove(introspection::progress_id(*number));
+                }
+                self.add(plan, &record)?;
+                changed.records.push(record);
+            }
             Ddl::Rename { names, statements } => {
                 for (id, name) in names {
                     let Some(item) = self.items.get_mut(id) else { continue };
@@ -126,6 +141,9 @@ impl CatalogState {
         let id = GlobalId::User(record.id);
         let mut item = item(plan, id, None);
         item.keys = self.keys(plan);
+        if let Some(history) = plan.retain_history {
+            self.retain.insert(id, u64::try_from(history.as_millis()).unwrap_or(u64::MAX));
+        }
         let (mut progress, mut second) = (None, None);
         // What its errors relation reads, and that relation.
         let mut errors = None;

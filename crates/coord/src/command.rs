@@ -55,6 +55,12 @@ pub enum Command {
         /// Notices.
         reply: oneshot::Sender<Vec<SqlError>>,
     },
+    /// How far sources are durable.
+    Offsets(Vec<GlobalId>, oneshot::Sender<Vec<std::collections::BTreeMap<i32, i64>>>),
+    /// Tells when sources are durable up to these offsets, or are gone.
+    AwaitOffsets(crate::recency::Targets, oneshot::Sender<()>),
+    /// `EXPLAIN WHY` of an object.
+    Why(GlobalId, oneshot::Sender<Vec<crate::why::Part>>),
     /// New rows of a table.
     Write {
         /// The table and its rows.
@@ -125,6 +131,15 @@ pub enum Ddl {
         /// Statements.
         statements: Vec<(GlobalId, String)>,
     },
+    /// A source gets another definition of its rows over the same records.
+    AlterSource {
+        /// Which.
+        id: GlobalId,
+        /// As it would be created.
+        plan: Box<CreatePlan>,
+    },
+    /// A source goes on behind records that are gone.
+    SkipGap(GlobalId),
     /// `COMMENT ON`.
     Comment {
         /// Of what.

@@ -220,6 +220,7 @@ impl Coordinator {
                     compacted: 0,
                     keeper: Keeper::default(),
                     first: FirstReads::default(),
+                    recency: vec![],
                     stored_since: recovered.shards.values().map(|s| s.since).max().unwrap_or(0),
                 };
                 match state.recover(recovered) {
@@ -381,6 +382,7 @@ pub(crate) struct State {
     stored_since: Timestamp,
     pub(crate) keeper: Keeper,
     pub(crate) first: FirstReads,
+    pub(crate) recency: Vec<crate::recency::Waiting>,
 
     pub(crate) pending: Pending,
     /// Ticks that storage has not confirmed, with what to do then.
@@ -456,6 +458,7 @@ impl State {
             self.release_credits();
             self.expire();
             self.journal.retry(self.clock.instant());
+            self.release_recency();
             if self.first.is_waiting() {
                 self.take_up();
             }
@@ -528,6 +531,7 @@ impl State {
 
     /// Gives everything that is pending one timestamp.
     fn tick(&mut self) -> Timestamp {
+        fail::point("tick");
         let time = self.oracle.next(self.clock.now().max(self.last_tick + 1));
         let oracle_mark = self.oracle.reserve();
         self.flush_views(true);
@@ -640,6 +644,11 @@ impl State {
                 notices.extend(self.first_notices(&ids));
                 drop(reply.send(notices));
             }
+            Command::Offsets(ids, reply) => drop(reply.send(self.offsets(&ids))),
+            Command::AwaitOffsets(targets, reply) => {
+                self.recency.push(crate::recency::Waiting { targets, reply })
+            }
+            Command::Why(id, reply) => drop(reply.send(self.why(id))),
             Command::Write { rows, reply } => {
                 if let Some(e) = self.journal.full() {
                     return drop(reply.send(Err(e)));
@@ -724,7 +733,8 @@ impl State {
                 let raw = self.catalog.sources[&id].raw;
                 let GlobalId::User(number) = id else { unreachable!("sources are user objects") };
                 let progress = self.pending.progress.entry(number).or_default();
-                progress.extend(batch.progress.iter().copied());
+                progress.extend(batch.progress.iter().chain(&batch.marks).copied());
+                status.marks.extend(batch.marks);
                 self.pending.bytes += batch.bytes;
                 self.pending.urgent |= batch.urgent;
                 self.pending.acknowledge.push(Acknowledge::Progress(
@@ -739,9 +749,20 @@ impl State {
                 }
             }
             source::Event::Known(ends) => status.known.extend(ends),
+            source::Event::Gaps(gaps) => status.gaps = gaps,
             source::Event::Status(new) => {
                 let name = new.state.to_string();
                 if status.status != name || status.error != new.cause {
+                    // A broker that comes and goes must not fill the log.
+                    const A_LINE: Timestamp = 60_000;
+                    let now = self.clock.now();
+                    if let Some(cause) = &new.cause
+                        && now >= status.logged.saturating_add(A_LINE)
+                    {
+                        status.logged = now;
+                        let object = self.catalog.items.get(&id).map_or("", |i| &i.name.item);
+                        tracing::warn!(source = object, status = name, "{cause}");
+                    }
                     status.status = name;
                     status.error = new.cause;
                     status.since = self.clock.now();
@@ -791,6 +812,7 @@ impl State {
     }
 
     fn tick_durable(&mut self, time: Timestamp) {
+        fail::point("tick-durable");
         for acknowledge in self.undurable.remove(&time).unwrap_or_default() {
             match acknowledge {
                 Acknowledge::Write(reply) => {
@@ -899,8 +921,9 @@ impl State {
         let held = self.holds.first_key_value().map_or(u64::MAX, |(t, _)| *t);
         let readable = self.last_shown.max(self.last_acknowledged).min(self.durable());
         for (id, object) in &mut self.objects {
-            // A second of history, so that a read that was sent when time moved on finds its own.
-            let since = object.frontier.saturating_sub(1_000).min(readable).min(held);
+            // A second of history, so that a read that was sent when time moved on finds its own; more if it says so.
+            let history = self.catalog.retain.get(id).map_or(1_000, |ms| (*ms).max(1_000));
+            let since = object.frontier.saturating_sub(history).min(readable).min(held);
             if object.is_arranged() && since > object.since {
                 object.since = since;
                 self.dataflows.send(dataflow::Command::AllowCompaction { id: *id, since });
@@ -917,7 +940,9 @@ impl State {
         });
         let needed = stored.chain(installing).chain(waiting).min().unwrap_or(u64::MAX);
         let needed = needed.min(self.unsent().unwrap_or(u64::MAX));
-        let since = self.last_tick.saturating_sub(1_000).min(readable).min(held).min(needed);
+        // The longest history that anything retains: all that is stored can be read as far back.
+        let history = self.catalog.retain.values().max().map_or(1_000, |ms| (*ms).max(1_000));
+        let since = self.last_tick.saturating_sub(history).min(readable).min(held).min(needed);
         if since > self.stored_since {
             self.stored_since = since;
             self.pending.since = Some(since);
@@ -1005,7 +1030,7 @@ impl State {
         wants_now: bool,
     ) -> Result<Timestamp, SqlError> {
         if let Some((time, at_least)) = as_of {
-            let since = self.least_readable(ids).max(self.least_stored(ids));
+            let since = self.least_in_history(ids);
             if !at_least && time < since {
                 return Err(SqlError::new(
                     code::INVALID_PARAMETER_VALUE,
@@ -1048,10 +1073,20 @@ impl State {
         arranged.max(self.stored_since)
     }
 
-    /// The earliest time of which storage can tell their rows.
-    fn least_stored(&self, ids: &[GlobalId]) -> Timestamp {
-        let stored = ids.iter().filter(|id| self.raws.contains(id) || self.objects.contains_key(id));
-        stored.filter_map(|id| self.storage.shard_stats(shard_of(*id))).map(|s| s.since).max().unwrap_or(0)
+    /// The earliest time at which rows of all these can be told: from storage, or where they are only in memory from there.
+    fn least_in_history(&self, ids: &[GlobalId]) -> Timestamp {
+        let of = |id: &GlobalId| {
+            let stored = self.raws.contains(id)
+                || matches!(self.objects.get(id), Some(Object { kind: ObjectKind::View { .. }, .. }));
+            match stored {
+                true => {
+                    let since = self.storage.shard_stats(shard_of(*id)).map_or(0, |s| s.since);
+                    since.max(self.stored_since)
+                }
+                false => self.arrangements(*id).map(|o| o.since).max().unwrap_or(0),
+            }
+        };
+        ids.iter().map(of).max().unwrap_or(0)
     }
 
     /// Puts the rows of built-in relations in the place of their names.
@@ -1063,6 +1098,7 @@ impl State {
             now: self.clock.now(),
             statuses: &self.statuses,
             frontiers: &frontiers,
+            stored: &|id| self.storage.shard_stats(shard_of(id)),
             push: &self.shared.push,
             sinks: &self.sink_statuses,
         };
@@ -1092,7 +1128,7 @@ impl State {
         if reply.send(Ok(Some(Answer { time, notices, rows }))).is_err() {
             return;
         }
-        match read::route(&relation, &self.objects) {
+        match read::route(&relation, &self.objects, time) {
             read::Route::Constant(result) => drop(to.try_send(result.map_err(SqlError::from))),
             read::Route::Arranged { id, keys, mfp } => {
                 self.answers.insert(number, PendingAnswer { to, dataflow: None });
@@ -1207,14 +1243,24 @@ impl State {
             Arc::new(self.catalog.clone());
     }
 
-    /// Starts the reader of a source after what is stored of it.
+    /// Starts the reader of a source anew, after all that has come from it.
+    pub(crate) fn restart_reader(&mut self, id: GlobalId) {
+        self.readers.remove(&id);
+        let mut reached = self.reached(id);
+        reached
+            .extend(self.statuses.get(&id).into_iter().flat_map(|s| s.marks.iter().map(|(k, v)| (*k, *v))));
+        self.start_reader(id, reached);
+    }
+
+    /// Starts the reader of a source after what is stored of it: offsets, and marks among them.
     pub(crate) fn start_reader(&mut self, id: GlobalId, stored: BTreeMap<i32, i64>) {
         let epoch = self.epoch();
         let config = self.source_config(id);
         let status = self.statuses.entry(id).or_default();
         // Of a source that is read anew what is durable is known.
         if status.committed.is_empty() {
-            status.committed = stored.clone();
+            let parts: (BTreeMap<i32, i64>, _) = stored.clone().into_iter().partition(|(p, _)| *p >= 0);
+            (status.committed, status.marks) = parts;
         }
         status.status = "starting".into();
         status.since = self.clock.now();

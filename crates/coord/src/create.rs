@@ -157,7 +157,7 @@ impl Session {
 }
 
 /// Runs something that talks to the outside on a thread where it may block.
-async fn outside<T: Send + 'static>(
+pub(crate) async fn outside<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, source::SourceError> + Send + 'static,
 ) -> Result<T, SqlError> {
     let result = tokio::task::spawn_blocking(f).await;

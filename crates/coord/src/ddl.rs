@@ -33,7 +33,12 @@ impl State {
         {
             *start_offsets = crate::sinks::made(self.last_tick);
         }
+        // What can be refused comes before anything has changed.
+        if let Ddl::SkipGap(id) = ddl {
+            self.skip_gap(id)?;
+        }
         let Changed { dropped, mut records } = self.catalog.change(&ddl)?;
+        fail::point("catalog-change");
         dropped.into_iter().for_each(|dropped| self.stop(dropped));
         match ddl {
             Ddl::Create { plan, .. } => {
@@ -53,14 +58,11 @@ impl State {
                 // Running readers take the new value up at once. What is pushed to asks for it with each request.
                 let reads = |id: &GlobalId| matches!(self.catalog.sources[id].from, SourceFrom::Kafka { .. });
                 let sources: Vec<GlobalId> = self.readers.keys().copied().filter(reads).collect();
-                for source in sources {
-                    self.readers.remove(&source);
-                    let reached = self.reached(source);
-                    self.start_reader(source, reached);
-                }
+                sources.into_iter().for_each(|source| self.restart_reader(source));
                 self.restart_sinks();
             }
-            Ddl::Comment { .. } | Ddl::Rename { .. } => {
+            Ddl::SkipGap(_) => {}
+            Ddl::Comment { .. } | Ddl::Rename { .. } | Ddl::AlterSource { .. } => {
                 records.iter().for_each(|record| self.persist(record))
             }
         }
@@ -358,6 +360,7 @@ impl State {
                 if_not_exists: false,
                 temporary: false,
                 uses: vec![],
+                retain_history: None,
                 desc: None,
                 item: CreateItem::Secret(value),
             });

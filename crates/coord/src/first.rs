@@ -66,13 +66,7 @@ impl State {
         if self.first.begun.is_empty() {
             return vec![];
         }
-        let mut below = ids.clone();
-        let mut rest: Vec<GlobalId> = ids.iter().copied().collect();
-        while let Some(id) = rest.pop() {
-            let source = self.catalog.source_of_raw(id);
-            let uses = self.catalog.items.get(&id).map(|item| item.uses.clone()).unwrap_or_default();
-            rest.extend(source.into_iter().chain(uses).filter(|used| below.insert(*used)));
-        }
+        let below = self.catalog.sources_below(ids.iter().copied());
         self.first.begun.keys().copied().filter(|source| below.contains(source)).collect()
     }
 

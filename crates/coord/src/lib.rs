@@ -10,6 +10,7 @@
 //! Sessions parse and plan on threads of their own (with large stacks) against a shared, immutable catalog; the loop
 //! carries plans out and never waits for anything.
 
+mod alter;
 mod bind;
 pub mod catalog;
 pub mod change;
@@ -29,6 +30,7 @@ pub mod planner;
 pub mod produce;
 pub mod push;
 pub mod read;
+mod recency;
 pub(crate) mod refused;
 mod rename;
 mod retention;
@@ -40,6 +42,7 @@ pub mod subscriptions;
 mod transaction;
 pub mod variables;
 pub mod waits;
+mod why;
 
 pub use clock::{Clock, ManualClock, WallClock};
 pub use coordinator::{Config, Coordinator, Handle, StartError};

@@ -39,7 +39,11 @@ impl Planner {
     ) -> Result<T, SqlError> {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(move || {
-            let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+            let planned = || {
+                fail::point("planner");
+                f()
+            };
+            let result = catch_unwind(AssertUnwindSafe(planned)).unwrap_or_else(|panic| {
                 let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
                 let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
                 tracing::error!(%text, "planning a statement panicked");

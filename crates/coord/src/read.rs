@@ -31,8 +31,8 @@ pub(crate) enum Route {
     Dataflow,
 }
 
-/// The cheapest way to answer.
-pub(crate) fn route(relation: &RelationExpr, objects: &BTreeMap<GlobalId, Object>) -> Route {
+/// The cheapest way to answer, at a time: arrangements may have forgotten it.
+pub(crate) fn route(relation: &RelationExpr, objects: &BTreeMap<GlobalId, Object>, time: Timestamp) -> Route {
     if let RelationExpr::Constant { rows, .. } = relation {
         return Route::Constant(rows.clone());
     }
@@ -50,6 +50,7 @@ pub(crate) fn route(relation: &RelationExpr, objects: &BTreeMap<GlobalId, Object
     for (index, object) in objects {
         if let ObjectKind::Index { on, key } = &object.kind
             && on == id
+            && object.since <= time
         {
             let keys = literal_keys(&mfp, key);
             let better = by_index.is_none() || keys.is_some();
@@ -62,7 +63,9 @@ pub(crate) fn route(relation: &RelationExpr, objects: &BTreeMap<GlobalId, Object
         return Route::Arranged { id: index, keys, mfp };
     }
     match objects.get(id) {
-        Some(Object { kind: ObjectKind::View { arranged: true }, .. }) if side.is_none() => {
+        Some(Object { kind: ObjectKind::View { arranged: true }, since, .. })
+            if side.is_none() && *since <= time =>
+        {
             Route::Arranged { id: *id, keys: None, mfp }
         }
         _ => Route::Stored { id: *id, side, mfp },

@@ -200,13 +200,7 @@ impl Session {
 
     fn statement_timeout(&self) -> Option<Duration> {
         let text = self.variables.get("statement_timeout").ok()?;
-        let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-        let n: u64 = digits.parse().ok().filter(|n| *n > 0)?;
-        Some(match unit.trim() {
-            "s" => Duration::from_secs(n),
-            "min" => Duration::from_secs(60 * n),
-            _ => Duration::from_millis(n),
-        })
+        crate::variables::duration(&text).filter(|time| !time.is_zero())
     }
 
     async fn execute_planned(
@@ -406,6 +400,11 @@ impl Session {
                 self.notices.push(crate::sinks::replay_notice(answer?));
                 done("ALTER SINK")
             }
+            Plan::SkipGap(id) => {
+                self.outside_transaction("ALTER SOURCE … SKIP GAP")?;
+                self.ddl(Ddl::SkipGap(*id), version, "ALTER SOURCE").await
+            }
+            Plan::DecodeAgain { id, change } => self.replay_errors(*id, change.as_deref(), version).await,
             Plan::ValidateConnection(id) => {
                 self.validate_connection_object(*id).await?;
                 done("VALIDATE CONNECTION")
@@ -579,6 +578,12 @@ impl Session {
                 let rows = Rows::ready(Arc::new(desc), vec![Row::pack([Datum::Text(text)])]);
                 Ok(Some(Outcome::Rows { tag: "EXPLAIN", rows }))
             }
+            Plan::ExplainWhy(id) => {
+                let lines = self.why(*id).await?;
+                let desc = RelationDesc::new([("why", ScalarType::Text.nullable(false))]);
+                let rows = lines.iter().map(|line| Row::pack([Datum::Text(line)])).collect();
+                Ok(Some(Outcome::Rows { tag: "EXPLAIN", rows: Rows::ready(Arc::new(desc), rows) }))
+            }
             Plan::NoOp(tag) => done(tag),
             Plan::Empty => Ok(Some(Outcome::Empty)),
         }
@@ -662,6 +667,11 @@ impl Session {
         if let RelationExpr::Constant { rows, .. } = &relation {
             let rows = read::finish(rows.clone()?, &finishing, &mut size)?;
             return Ok(Some(Rows::ready(desc, rows)));
+        }
+        if as_of.is_none()
+            && let Some(patience) = self.variables.recency()
+        {
+            self.await_recency(&relation, patience).await?;
         }
         let unordered = finishing.order_by.is_empty();
         let limit = finishing.limit.filter(|_| unordered).map(|l| (l + finishing.offset) as usize);

@@ -254,6 +254,10 @@ impl Session {
             Transaction::Open(open) if !local => drop(open.after.set(name, value)?),
             _ => {}
         }
+        if name == "failpoints" {
+            let invalid = |e| SqlError::new(code::INVALID_PARAMETER_VALUE, e);
+            fail::set(value.unwrap_or_default()).map_err(invalid)?;
+        }
         let changed = self.variables.set(name, value)?;
         self.changed_parameters.extend(changed);
         self.notices.set_silent(self.variables.is_silent());
@@ -380,6 +384,32 @@ impl Session {
         match self.make(layer, vec![change], vec![]).await {
             Err(e) if e.code == overtaken().code => Ok(None),
             result => result.and(done),
+        }
+    }
+
+    /// Carries changes out in one step. False: the catalog is no longer of this version, and nothing was done.
+    pub(crate) async fn change_all(
+        &mut self,
+        catalog: Arc<CatalogState>,
+        version: u64,
+        changes: Vec<Ddl>,
+    ) -> Result<bool, SqlError> {
+        // Temporary views are planned again by themselves.
+        let base = self.layer().filter(|l| l.catalog.version == version).map_or(version, |l| l.base);
+        match self.make(Layer { base, catalog }, changes, vec![]).await {
+            Err(e) if e.code == overtaken().code => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
+    /// For what cannot be part of a transaction.
+    pub(crate) fn outside_transaction(&self, what: &str) -> Result<(), SqlError> {
+        match self.transaction {
+            Transaction::None => Ok(()),
+            _ => Err(SqlError::new(
+                code::ACTIVE_SQL_TRANSACTION,
+                format!("{what} cannot run inside a transaction block"),
+            )),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Session variables: what `SET` and `SHOW` know, with the defaults that Postgres clients expect.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use repr::SqlError;
 use repr::error::code;
 
 /// Name, default, whether a change is reported to the client (`ParameterStatus`).
-const VARIABLES: [(&str, &str, bool); 36] = [
+const VARIABLES: [(&str, &str, bool); 37] = [
     ("allowed_cluster_replicas", "", false),
     ("application_name", "", true),
     ("auto_route_catalog_queries", "on", false),
@@ -34,6 +35,7 @@ const VARIABLES: [(&str, &str, bool); 36] = [
     ("max_identifier_length", "255", false),
     ("max_query_result_size", "1GB", false),
     ("real_time_recency", "off", false),
+    ("real_time_recency_timeout", "10s", false),
     ("row_security", "on", false),
     ("search_path", "public", true),
     ("server_encoding", "UTF8", true),
@@ -146,6 +148,12 @@ impl Variables {
         self.get("client_min_messages").is_ok_and(|level| !loud.contains(&level.as_str()))
     }
 
+    /// `real_time_recency`: how long a read waits for what was in the topics when it began; none: it does not.
+    pub fn recency(&self) -> Option<Duration> {
+        let on = self.get("real_time_recency").is_ok_and(|v| v == "on");
+        on.then(|| self.get("real_time_recency_timeout").ok().and_then(|t| duration(&t))).flatten()
+    }
+
     /// The schemas of names that give none.
     pub fn search_path(&self) -> Vec<String> {
         let path = self.get("search_path").unwrap_or_default();
@@ -166,6 +174,19 @@ fn canonical(name: &str) -> String {
 
 fn unrecognized(name: &str) -> SqlError {
     SqlError::new(code::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
+}
+
+/// A time such as `10s`, or a number of milliseconds.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let (digits, unit) =
+        text.trim().split_at(text.trim().find(|c: char| !c.is_ascii_digit()).unwrap_or(text.trim().len()));
+    let n: u64 = digits.parse().ok()?;
+    match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "ms" => Some(Duration::from_millis(n)),
+        "s" => Some(Duration::from_secs(n)),
+        "min" => Some(Duration::from_secs(n.checked_mul(60)?)),
+        _ => None,
+    }
 }
 
 /// A size such as `1GB` or `1000`.
@@ -212,6 +233,15 @@ fn check(name: &str, value: &str) -> Result<String, SqlError> {
                 false => Err(invalid("Levels: debug5 to debug1, log, notice, info, warning, error.")),
             }
         }
+        "real_time_recency" => match value.to_ascii_lowercase().as_str() {
+            "on" | "true" | "1" | "yes" => Ok("on".into()),
+            "off" | "false" | "0" | "no" => Ok("off".into()),
+            _ => Err(invalid("Write on or off.")),
+        },
+        "real_time_recency_timeout" => match duration(value) {
+            Some(_) => Ok(value.trim().into()),
+            None => Err(invalid("A time such as 500ms, 10s or 2min.")),
+        },
         "datestyle" => Ok("ISO, MDY".into()),
         "intervalstyle" => Ok("postgres".into()),
         "bytea_output" if !value.eq_ignore_ascii_case("hex") => Err(invalid("Only \"hex\" is supported.")),

@@ -4,7 +4,7 @@
 //! still being built, a time that has not come, a disk that hangs. A session that has waited for a while asks the loop
 //! why, and passes the answer on as a notice.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -161,13 +161,7 @@ impl State {
 
     /// Sources below these objects that get nothing.
     pub(crate) fn stalled(&self, ids: &[GlobalId]) -> Vec<SqlError> {
-        let (mut seen, mut queue) = (BTreeSet::new(), ids.to_vec());
-        while let Some(id) = queue.pop() {
-            let id = self.catalog.source_of_raw(id).unwrap_or(id);
-            if seen.insert(id) {
-                queue.extend(self.catalog.items.get(&id).into_iter().flat_map(|i| i.uses.iter().copied()));
-            }
-        }
+        let seen = self.catalog.sources_below(ids.iter().copied());
         let stalled = seen.iter().filter_map(|id| Some((id, self.statuses.get(id)?)));
         stalled
             .filter(|(_, s)| s.status == "stalled")

@@ -1,9 +1,13 @@
-//! A panic of a worker ends the process, unless it is that of an expression, which becomes an error of its row.
+//! A panic of a thread that others cannot do without ends the process; that of an expression becomes an error of its row.
 
 use std::sync::Once;
 
-/// Sees to it that a panic on a worker outside [`plan::scalar::guarded`] ends the process: the worker's siblings would
-/// wait forever for progress, and a frozen server is the worst outcome. A restart replays the log.
+/// How the names of such threads begin: those that timely gives its workers, and those that write the log.
+const VITAL: [&str; 4] = ["timely:work", "storage-encode", "storage-log", "storage-compact"];
+
+/// Sees to it that a panic on a worker outside [`plan::scalar::guarded`], or on a thread that writes the log, ends the
+/// process: a worker's siblings would wait forever for progress, and all others for what is never durable. A frozen server is
+/// the worst outcome. A restart replays the log.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -13,9 +17,12 @@ pub fn install() {
                 return;
             }
             default(info);
-            // The name that timely gives its worker threads.
-            if std::thread::current().name().is_some_and(|n| n.starts_with("timely:work")) {
-                eprintln!("internal error on a dataflow worker: the process ends; a restart replays the log");
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or_default();
+            if VITAL.iter().any(|vital| name.starts_with(vital)) {
+                eprintln!(
+                    "deltamill: a fault on the thread {name}; the process ends, a restart replays the log"
+                );
                 std::process::abort();
             }
         }));

@@ -123,7 +123,10 @@ impl Worker<'_> {
                 let hub = Hub::new(*append_only, *origin, self.now);
                 self.hubs.insert(*id, hub);
             }
-            Command::Install(desc) => self.install(desc),
+            Command::Install(desc) => {
+                fail::point("worker-command");
+                self.install(desc);
+            }
             Command::History { .. } => self.history.push_back(command.clone()),
             Command::Tick { time, blocks } => {
                 for (id, block) in blocks {

@@ -279,7 +279,7 @@ mod tests {
                     }
                 }
                 Event::Status(s) => causes.extend(s.cause),
-                Event::Known(_) => {}
+                Event::Known(_) | Event::Gaps(_) => {}
                 Event::Finished => finished = true,
             }
             if enough == 0 && !causes.is_empty() {

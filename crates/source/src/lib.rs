@@ -35,10 +35,13 @@ pub use error::SourceError;
 pub use file::{Compression, FileSource, validate_file};
 pub use generator::{CounterGenerator, SegmentGenerator};
 pub use kafka::{
-    KafkaConnection, KafkaSource, Secret, StartPosition, resolve_start, validate_connection, validate_topic,
+    KafkaConnection, KafkaSource, Secret, StartPosition, last_records, resolve_start, validate_connection,
+    validate_topic,
 };
 pub use push::{PushSender, PushSource, Pushed, PushedRecord, push_channel};
-pub use reader::{Batch, Durable, Emit, Event, Output, Reader, ReaderHandle, State, Status, start_reader};
+pub use reader::{
+    Batch, Durable, Emit, Event, Gap, Output, Reader, ReaderHandle, State, Status, start_reader,
+};
 pub use record::{RecordBatch, RecordRef, raw_desc};
 
 /// Where a source's records come from.
@@ -57,8 +60,8 @@ pub enum SourceConfig {
     Push(PushSource),
 }
 
-/// Starts a reader after what is stored of its source: `from` holds the next offset of each partition. Partitions that
-/// it lacks are read from their first record. What is wrong with the source is told by its [`Status`].
+/// Starts a reader after what is stored of its source: `from` holds the next offset of each partition, and their marks
+/// ([`Batch::marks`]). Partitions that it lacks are read from their first record. What is wrong with the source is told by its [`Status`].
 pub fn start(config: SourceConfig, from: BTreeMap<i32, i64>, emit: Emit) -> ReaderHandle {
     let reader: Box<dyn Reader> = match config {
         SourceConfig::Kafka(config) => Box::new(kafka::KafkaReader::new(config, from)),

@@ -17,8 +17,21 @@ pub enum Event {
     Status(Status),
     /// Partitions and their ends as the outside knows them (the offset after the last record): what is still to come.
     Known(Vec<(i32, i64)>),
+    /// Partitions whose next record is not there any more; sent when that changes, empty when all is well again.
+    Gaps(Vec<Gap>),
     /// All is read and nothing more will come; the thread ends.
     Finished,
+}
+
+/// Records that were removed outside before they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The partition.
+    pub partition: i32,
+    /// The offset that was to be read next.
+    pub next: i64,
+    /// The first offset that is there; greater than `next`.
+    pub first: i64,
 }
 
 /// Raw records and the offsets that they reach. Both belong in one durable frame.
@@ -28,6 +41,9 @@ pub struct Batch {
     pub block: RowBlock,
     /// The next offset of each partition that has records here.
     pub progress: Vec<(i32, i64)>,
+    /// What the last record of each partition is, for the next start; see [`crate::kafka::Mark`]. Stored with the
+    /// offsets, under keys that no partition has.
+    pub marks: Vec<(i32, i64)>,
     /// The memory that the rows take.
     pub bytes: usize,
     /// Called when it is durable.
@@ -156,6 +172,9 @@ pub struct Output {
 impl Output {
     /// Sends an event, waiting for room. False: stop.
     pub fn send(&mut self, event: Event) -> bool {
+        if matches!(event, Event::Batch(_)) {
+            fail::point("source-batch");
+        }
         let stop = Arc::clone(&self.stop);
         let more = !stop.is_set() && (self.emit)(event, &|| stop.is_set());
         if !more {

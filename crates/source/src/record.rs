@@ -121,7 +121,7 @@ impl RecordBatch {
         }
         let progress = std::mem::take(&mut self.progress).into_iter().collect();
         let bytes = block.byte_len();
-        Batch { block, progress, bytes, durable: None, urgent: false }
+        Batch { block, progress, marks: vec![], bytes, durable: None, urgent: false }
     }
 }
 

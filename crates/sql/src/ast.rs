@@ -138,6 +138,8 @@ pub(crate) enum Explained {
     View(ObjectName),
     MaterializedView(ObjectName),
     Index(ObjectName),
+    /// `EXPLAIN WHY`: not its plan, but how it is.
+    Why(ObjectName),
 }
 
 /// `name [= value]` in a `WITH (…)`. Values: words, strings, numbers, lists.

@@ -95,6 +95,7 @@ fn columns(plan: &Plan) -> Option<RelationDesc> {
         Plan::ShowVariable(name) => text(&[name]),
         Plan::ShowAllVariables => text(&["name", "setting", "description"]),
         Plan::Explain(_) => text(&["Optimized Plan"]),
+        Plan::ExplainWhy(_) => text(&["why"]),
         _ => None,
     }
 }

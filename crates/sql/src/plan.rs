@@ -108,6 +108,15 @@ pub enum Plan {
         /// Which.
         letters: Box<SelectPlan>,
     },
+    /// `ALTER SOURCE … SKIP GAP`.
+    SkipGap(GlobalId),
+    /// `ALTER SOURCE … REPLAY ERRORS`.
+    DecodeAgain {
+        /// The source.
+        id: GlobalId,
+        /// The source with its new format or way with errors, if one is given.
+        change: Option<Box<CreatePlan>>,
+    },
     /// `VALIDATE CONNECTION`.
     ValidateConnection(GlobalId),
     /// `COMMENT ON`: recorded.
@@ -188,6 +197,8 @@ pub enum Plan {
     Discard,
     /// `EXPLAIN`: a text that is ready.
     Explain(String),
+    /// `EXPLAIN WHY` of an object.
+    ExplainWhy(GlobalId),
     /// Accepted, no effect; the notice says so. Carries the command tag.
     NoOp(&'static str),
     /// An empty statement.
@@ -309,6 +320,8 @@ pub struct CreatePlan {
     pub temporary: bool,
     /// What it uses, directly.
     pub uses: Vec<GlobalId>,
+    /// `RETAIN HISTORY FOR`: how far back it can be read.
+    pub retain_history: Option<std::time::Duration>,
     /// Its columns, if it has rows.
     pub desc: Option<RelationDesc>,
     /// What it is.

@@ -160,6 +160,7 @@ pub(crate) fn run(
     next_number: &Arc<AtomicU64>,
     stop: &AtomicBool,
 ) -> Result<Written, StorageError> {
+    fail::point("storage-rewrite");
     let mut writer = Writer {
         fs: fs.clone(),
         dir: dir.to_owned(),

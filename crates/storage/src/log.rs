@@ -254,6 +254,7 @@ impl Log {
         let active = self.active.as_mut().expect("made room");
         let start = active.len;
         let mut end = start;
+        fail::point("storage-write");
         for group in &mut *groups {
             group.link(&mut self.chain, start);
             if let Err(e) = active.file.file.write_all_at(&group.buffer, end) {
@@ -262,6 +263,7 @@ impl Log {
             }
             end += group.buffer.len() as u64;
         }
+        fail::point("storage-sync");
         active.file.file.sync().map_err(|e| StorageError::sync(&active.file.path, &e))?;
         active.len = end;
 
@@ -288,6 +290,7 @@ impl Log {
         if dropped {
             self.give_back_space()?;
         }
+        fail::point("storage-acknowledge");
         Ok(())
     }
 

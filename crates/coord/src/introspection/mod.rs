@@ -48,6 +48,12 @@ pub struct SourceStatus {
     pub committed: BTreeMap<i32, i64>,
     /// Per partition: the end of the topic as far as it is known.
     pub known: BTreeMap<i32, i64>,
+    /// The marks of the last records, under keys that no partition has: for the next reader.
+    pub marks: BTreeMap<i32, i64>,
+    /// Records that were removed outside before they were read.
+    pub gaps: Vec<source::Gap>,
+    /// When a trouble was last written to the log, ms.
+    pub logged: Timestamp,
 }
 
 /// The state that rows are made from.
@@ -62,6 +68,8 @@ pub struct State<'a> {
     pub statuses: &'a BTreeMap<GlobalId, SourceStatus>,
     /// Per object with a frontier: complete before this time, and whether it has caught up once.
     pub frontiers: &'a BTreeMap<GlobalId, (Timestamp, bool)>,
+    /// What is stored of an object.
+    pub stored: &'a dyn Fn(GlobalId) -> Option<storage::ShardState>,
     /// Sources that are pushed to.
     pub push: &'a crate::push::Push,
     /// Sinks.

@@ -196,7 +196,11 @@ pub(super) fn relations() -> Vec<Builtin> {
              body bytea",
             refused_requests,
         ),
-        none("mz_compute_error_counts", "object_id text, count int8"),
+        mz("mz_compute_error_counts", "object_id text, count int8", |s| {
+            let row =
+                |(id, count): (GlobalId, i64)| Row::pack([Datum::Text(&id.to_string()), Datum::Int64(count)]);
+            failing(s).map(row).collect()
+        }),
         mz("mz_kafka_sources", "id text, group_id_prefix text, topic text", kafka_sources),
         // The embedded Kafka; without one they are empty.
         mz(
@@ -329,18 +333,48 @@ fn source_statuses(s: &State<'_>) -> Vec<Row> {
         let id = item.id.to_string();
         let status = s.statuses.get(&item.id);
         let arena = Arena::new();
-        let details = status.and_then(|t| t.error.as_deref()).map_or(Datum::Null, |e| details(e, &arena));
+        // Bad records do not stop a source; whoever looks at it is told of them nevertheless.
+        let error = status.and_then(|t| t.error.clone()).or_else(|| bad_records(s, item.id));
+        let details = error.as_deref().map_or(Datum::Null, |e| details(e, &arena));
         Row::pack([
             Datum::Text(&id),
             Datum::Text(&item.name.item),
             Datum::Text(source_type(source)),
             status.map_or(Datum::Null, |t| millis(t.since)),
             Datum::Text(status.map_or("created", |t| &t.status)),
-            opt_text(status.and_then(|t| t.error.as_deref())),
+            opt_text(error.as_deref()),
             details,
         ])
     };
     sources(s).map(row).collect()
+}
+
+/// Objects whose stored rows have errors, and how many.
+fn failing<'a>(s: &'a State<'_>) -> impl Iterator<Item = (GlobalId, i64)> + 'a {
+    let views = s.frontiers.keys().filter(|id| matches!(id, GlobalId::User(_)));
+    views.filter_map(|id| Some((*id, (s.stored)(*id)?.errors))).filter(|(_, errors)| *errors > 0)
+}
+
+/// What the views over a source say of its records.
+fn bad_records(s: &State<'_>, source: GlobalId) -> Option<String> {
+    let mut failing: Vec<(GlobalId, i64)> = failing(s).collect();
+    if failing.is_empty() {
+        return None;
+    }
+    let mut over = BTreeSet::from([source]);
+    let mut rest = vec![source];
+    while let Some(used) = rest.pop() {
+        rest.extend(s.catalog.used_by(used).into_iter().filter(|by| over.insert(*by)));
+    }
+    failing.retain(|(id, _)| over.contains(id));
+    let (first, n) = failing.first()?;
+    let name = &s.catalog.items.get(first)?.name.item;
+    let more = match failing.len() {
+        1 => String::new(),
+        n => format!(", and {} more objects have errors", n - 1),
+    };
+    let s = if *n == 1 { "" } else { "s" };
+    Some(format!("{n} row{s} of \"{name}\" cannot be computed{more}: {} lists them", sql::errors_name(name)))
 }
 
 /// `{"errors": [cause]}`.

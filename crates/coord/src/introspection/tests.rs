@@ -133,6 +133,7 @@ fn with_state<T>(f: impl FnOnce(&State<'_>) -> T) -> T {
         bytes_received: 30,
         committed: BTreeMap::from([(0, 2), (1, 1)]),
         known: BTreeMap::from([(0, 5), (1, 1)]),
+        ..SourceStatus::default()
     };
     let statuses = BTreeMap::from([(GlobalId::User(2), status)]);
     let frontiers = BTreeMap::from([(GlobalId::User(5), (1_500, true)), (GlobalId::User(6), (0, false))]);
@@ -143,6 +144,7 @@ fn with_state<T>(f: impl FnOnce(&State<'_>) -> T) -> T {
         now: 2_000,
         statuses: &statuses,
         frontiers: &frontiers,
+        stored: &|_| None,
         push: &push,
         sinks: &BTreeMap::new(),
     })

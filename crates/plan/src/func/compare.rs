@@ -67,6 +67,18 @@ pub(super) fn register(t: &mut Table) {
         LAX,
         |a, _, _| Ok(Datum::Int32(a.iter().filter(|d| !d.is_null()).count() as i32)),
     );
+    t.add(
+        "mz_error_if_null",
+        "mz_error_if_null(jsonb, text) -> jsonb -- the first argument; where it is NULL, an error with the text",
+        LAX_FAILS,
+        |a, _, _| match (a[0], a[1]) {
+            (Datum::Null, Datum::Text(text)) => {
+                Err(EvalError::new(repr::error::code::NULL_VALUE_NOT_ALLOWED, text))
+            }
+            (Datum::Null, _) => Err(EvalError::new(repr::error::code::NULL_VALUE_NOT_ALLOWED, "null value")),
+            (value, _) => Ok(value),
+        },
+    );
     t.add("raise", "", LAX_FAILS, |a, _, _| {
         let text = |d: &Datum<'_>| if let Datum::Text(s) = d { s.to_string() } else { String::new() };
         let code =

@@ -302,6 +302,7 @@ impl Connection {
                     continue;
                 }
             };
+            fail::point("pg-statement");
             match message {
                 Message::Terminate(_) => return Ok(()),
                 Message::Sync(_) => {

@@ -23,6 +23,15 @@ pub(crate) use encode::size_and_modifier;
 /// How many connections are served at once; more get 53300.
 pub const MAX_CONNECTIONS: usize = 500;
 
+/// One of the connections that are counted.
+struct One(Arc<AtomicUsize>);
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A listener that serves SQL.
 pub struct PgServer {
     listener: TcpListener,
@@ -59,8 +68,9 @@ impl PgServer {
             let (handle, cancels, connections) = (self.handle.clone(), cancels.clone(), connections.clone());
             tokio::spawn(async move {
                 let full = connections.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS;
+                // Given back by a connection that panics, too.
+                let _one = One(connections);
                 connection::serve(socket, handle, cancels, full).await;
-                connections.fetch_sub(1, Ordering::Relaxed);
             });
         }
     }

@@ -174,7 +174,7 @@ mod tests {
                     (datums[3].int(), String::from_utf8(value.to_vec()).expect("text"))
                 })),
                 Event::Finished => break,
-                Event::Status(_) | Event::Known(_) => {}
+                Event::Status(_) | Event::Known(_) | Event::Gaps(_) => {}
             }
         }
         handle.stop();

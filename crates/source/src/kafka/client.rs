@@ -12,7 +12,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
 
-use super::{KafkaConnection, KafkaSource};
+use super::{KafkaConnection, KafkaSource, Mark};
 use crate::SourceError;
 use crate::record::{Header, RecordRef};
 
@@ -26,6 +26,8 @@ pub(super) trait Client: Send + Sync {
     fn assign(&self, partitions: &[(i32, Option<i64>)]) -> Result<(), Trouble>;
     /// Moves a partition that was assigned to another offset, or (none) to its first record.
     fn reassign(&self, partition: i32, offset: Option<i64>) -> Result<(), Trouble>;
+    /// Reads these partitions no longer.
+    fn unassign(&self, partitions: &[i32]) -> Result<(), Trouble>;
     /// Waits for a record and gives it to `take`.
     fn poll(&self, wait: Duration, take: &mut dyn FnMut(RecordRef<'_>)) -> Polled;
     /// The last reason that the client library gave for having no connection.
@@ -222,6 +224,7 @@ pub(super) struct Live {
     consumer: BaseConsumer<Context>,
     topic: String,
     headers: bool,
+    source: KafkaSource,
 }
 
 impl Live {
@@ -229,7 +232,7 @@ impl Live {
         let refresh = refresh.as_millis().clamp(100, 3_600_000).to_string();
         let settings = [("topic.metadata.refresh.interval.ms", refresh.as_str())];
         let consumer = consumer(&source.connection, &source.group_id, &settings)?;
-        Ok(Live { consumer, topic: source.topic.clone(), headers: source.headers })
+        Ok(Live { consumer, topic: source.topic.clone(), headers: source.headers, source: source.clone() })
     }
 
     fn list(&self, partitions: &[(i32, Option<i64>)]) -> Result<TopicPartitionList, Trouble> {
@@ -250,6 +253,46 @@ impl Live {
         let told = self.list(&offsets).map(|list| self.consumer.commit(&list, CommitMode::Async));
         if let Ok(Err(e)) = told {
             tracing::debug!(error = %e, "the consumer group was not told how far the source is");
+        }
+    }
+}
+
+impl Live {
+    /// What the broker has at this offset now, if it says so in time. On a connection of its own: reading goes on.
+    pub(super) fn mark_at(&self, partition: i32, offset: i64, timeout: Duration) -> Option<Mark> {
+        // One record is wanted, not a queue full of them.
+        let settings =
+            [("queued.min.messages", "1"), ("fetch.message.max.bytes", "1024"), ("fetch.wait.max.ms", "100")];
+        let looker = consumer(&self.source.connection, &self.source.group_id, &settings).ok()?;
+        let deadline = std::time::Instant::now() + timeout;
+        // Reading begins at once where the metadata is known.
+        partitions_of(&looker, &self.topic, timeout).ok()?;
+        looker.assign(&self.list(&[(partition, Some(offset))]).ok()?).ok()?;
+        loop {
+            let left = deadline.checked_duration_since(std::time::Instant::now())?;
+            match looker.poll(left) {
+                Some(Ok(message)) => {
+                    let record = RecordRef {
+                        partition,
+                        offset: message.offset(),
+                        timestamp: message.timestamp().to_millis(),
+                        key: message.key(),
+                        value: message.payload(),
+                        headers: None,
+                    };
+                    return (record.offset == offset).then(|| Mark::of_record(&record));
+                }
+                // The offset is not there.
+                Some(Err(e))
+                    if matches!(
+                        e.rdkafka_error_code(),
+                        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+                    ) =>
+                {
+                    return None;
+                }
+                Some(Err(_)) | None => {}
+            }
         }
     }
 }
@@ -275,6 +318,11 @@ impl Client for Live {
         let list = self.list(&[(partition, offset)])?;
         self.consumer.incremental_unassign(&list).map_err(|e| Trouble::of(&e))?;
         self.consumer.incremental_assign(&list).map_err(|e| Trouble::of(&e))
+    }
+
+    fn unassign(&self, partitions: &[i32]) -> Result<(), Trouble> {
+        let list: Vec<_> = partitions.iter().map(|p| (*p, None)).collect();
+        self.consumer.incremental_unassign(&self.list(&list)?).map_err(|e| Trouble::of(&e))
     }
 
     fn poll(&self, wait: Duration, take: &mut dyn FnMut(RecordRef<'_>)) -> Polled {

@@ -14,6 +14,7 @@
 
 mod client;
 mod connection;
+mod mark;
 mod reader;
 mod validate;
 
@@ -21,8 +22,9 @@ use std::time::Duration;
 
 pub use client::essence;
 pub use connection::{KafkaConnection, Secret};
+pub use mark::Mark;
 pub use reader::KafkaReader;
-pub use validate::{StartPosition, resolve_start, validate_connection, validate_topic};
+pub use validate::{StartPosition, last_records, resolve_start, validate_connection, validate_topic};
 
 /// A topic and how it is read.
 #[derive(Clone, Debug)]

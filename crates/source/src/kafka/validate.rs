@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{Context, Trouble, consumer, partitions_of};
@@ -103,6 +104,64 @@ pub fn resolve_start(
             Ok(starts)
         }
     }
+}
+
+/// The offset behind the last record of each partition that a source with these next offsets has not read yet. Where the
+/// end of a partition is marks of transactions or aborted records, which are no records, it is not that end.
+pub fn last_records(
+    connection: &KafkaConnection,
+    topic: &str,
+    next: &BTreeMap<i32, i64>,
+    timeout: Duration,
+) -> Result<BTreeMap<i32, i64>, SourceError> {
+    /// How many offsets before its end a partition is read from, to find its last record; more if there is none.
+    const WINDOW: i64 = 64;
+    let deadline = Instant::now() + timeout;
+    let left = || deadline.saturating_duration_since(Instant::now()).max(SLICE);
+    let consumer =
+        consumer(connection, GROUP, &[("enable.partition.eof", "true"), ("fetch.wait.max.ms", "50")])?;
+    let broker = |e: rdkafka::error::KafkaError| {
+        SourceError::Broker(format!("the end of topic \"{topic}\" could not be read: {e}"))
+    };
+    let mut found = BTreeMap::new();
+    // Partition: the first offset, where it is read from, the end.
+    let mut open: BTreeMap<i32, (i64, i64, i64)> = BTreeMap::new();
+    for partition in partitions(&consumer, connection, topic, timeout)? {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, left()).map_err(broker)?;
+        let low = low.max(next.get(&partition).copied().unwrap_or(0));
+        if low < high {
+            open.insert(partition, (low, (high - WINDOW).max(low), high));
+        }
+    }
+    let assign = |from: &BTreeMap<i32, (i64, i64, i64)>| {
+        let mut list = TopicPartitionList::new();
+        for (partition, (_, from, _)) in from {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*from)).map_err(broker)?;
+        }
+        consumer.assign(&list).map_err(broker)
+    };
+    assign(&open)?;
+    while !open.is_empty() {
+        match consumer.poll(deadline.saturating_duration_since(Instant::now())) {
+            Some(Ok(message)) => drop(found.insert(message.partition(), message.offset() + 1)),
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                let Some((low, from, high)) = open.remove(&partition) else { continue };
+                // Nothing but marks in the window: further back, unless that is all.
+                if !found.contains_key(&partition) && from > low {
+                    let window = (high - from).saturating_mul(16);
+                    open.insert(partition, (low, (high - window).max(low), high));
+                    assign(&open)?;
+                }
+            }
+            Some(Err(_)) | None if Instant::now() >= deadline => {
+                return Err(SourceError::Unreachable(format!(
+                    "the end of topic \"{topic}\" was not told in time"
+                )));
+            }
+            Some(Err(_)) | None => {}
+        }
+    }
+    Ok(found)
 }
 
 fn partitions(

@@ -4,7 +4,7 @@ use repr::error::code;
 use repr::{GlobalId, SqlError};
 use sqlparser::ast::{Expr, ObjectName, Spanned};
 
-use super::{names, secret};
+use super::{names, secret, source};
 use crate::catalog::{ItemKind, ObjectName as CatalogName};
 use crate::parse::{Heads, fold};
 use crate::plan::{Plan, unsupported};
@@ -16,6 +16,7 @@ pub(crate) enum Statement {
     Secret { name: ObjectName, if_exists: bool, value: secret::Value },
     Rename { kind: ItemKind, name: ObjectName, if_exists: bool, to: sqlparser::ast::Ident },
     Replay { sink: ObjectName, selection: Option<Box<Expr>> },
+    Source { name: ObjectName, if_exists: bool, action: source::Alter },
     NoOp(&'static str),
 }
 
@@ -36,10 +37,15 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
         if p.word("rename to") {
             return Ok(Statement::Rename { kind, name, if_exists, to: p.ident()? });
         }
+        if kind == ItemKind::Source
+            && let Some(action) = source::parse_alter(p)?
+        {
+            return Ok(Statement::Source { name, if_exists, action });
+        }
         if kind != ItemKind::Secret {
             return Err(unsupported(
                 "this ALTER",
-                "ALTER … RENAME TO is supported; drop and create the object.",
+                "ALTER … RENAME TO and ALTER SOURCE … REPLAY ERRORS or SKIP GAP are supported; drop and create the object.",
             ));
         }
         return Ok(Statement::Secret { name, if_exists, value: secret::parse_value(p)? });
@@ -103,6 +109,12 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
                 return Err(planner.error(to.span, code::DUPLICATE_TABLE, message));
             }
             Ok(Plan::Rename { id: item.id, to: new })
+        }
+        Statement::Source { name, if_exists, action } => {
+            if if_exists && skipped(planner, ItemKind::Source, &name)? {
+                return Ok(Plan::NoOp("ALTER SOURCE"));
+            }
+            source::plan_alter(planner, names::existing(planner, &name, ItemKind::Source)?, action)
         }
         Statement::Secret { name, if_exists, value } => {
             if if_exists && skipped(planner, ItemKind::Secret, &name)? {

@@ -84,6 +84,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
                 if_not_exists,
                 temporary: false,
                 uses,
+                retain_history: None,
                 desc: None,
                 item: CreateItem::Connection { connection, validate },
             })))

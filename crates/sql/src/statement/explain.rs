@@ -1,7 +1,9 @@
 //! `EXPLAIN`.
 
 use plan::hir::HirRelationExpr;
+use repr::error::code;
 use repr::{GlobalId, SqlError};
+use sqlparser::ast::Spanned;
 use sqlparser::tokenizer::Token;
 
 use super::names::kind_name;
@@ -22,6 +24,9 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Explain, SqlError> {
         Some("physical") => ExplainStage::Physical,
         _ => ExplainStage::Optimized,
     };
+    if p.word("why") {
+        return Ok(Explain { stage, of: Explained::Why(p.object_name()?) });
+    }
     p.word("analyze");
     p.word("verbose");
     if p.word("plan") {
@@ -60,6 +65,14 @@ pub(crate) fn plan(planner: &Planner<'_>, s: Explain) -> Result<Plan, SqlError> 
         explain_create(planner, stage, &item.create_sql)
     };
     let text = match s.of {
+        Explained::Why(name) => {
+            let item = planner.resolve(&name)?;
+            if !matches!(item.id, GlobalId::User(_)) {
+                let message = format!("\"{}\" is part of the system", item.name.item);
+                return Err(planner.error(name.span(), code::WRONG_OBJECT_TYPE, message));
+            }
+            return Ok(Plan::ExplainWhy(item.id));
+        }
         Explained::View(name) => named(&name, ItemKind::View)?,
         Explained::MaterializedView(name) => named(&name, ItemKind::MaterializedView)?,
         Explained::Index(name) => named(&name, ItemKind::Index)?,

@@ -46,9 +46,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateIndex) -> Result<Plan, SqlErr
     if s.cluster.is_some() {
         planner.no_effect("IN CLUSTER");
     }
-    for o in &s.options {
-        planner.no_effect(&o.name);
-    }
+    let (retain_history, with) = super::source::history(planner, &s.options)?;
     let table = ScopeTable {
         alias: on.name.item.clone(),
         schema: Some((on.name.database.clone(), on.name.schema.clone())),
@@ -97,8 +95,11 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateIndex) -> Result<Plan, SqlErr
     } else {
         planner.canonical(s.from, s.to)
     };
-    let create_sql =
-        format!("CREATE INDEX {} ON {} {text}", quote(&name.item), full_name(planner.renamed(&on.name)));
+    let create_sql = format!(
+        "CREATE INDEX {} ON {} {text}{with}",
+        quote(&name.item),
+        full_name(planner.renamed(&on.name))
+    );
     let relation = crate::query::lower(rel)?;
     Ok(Plan::Create(Box::new(CreatePlan {
         name,
@@ -107,6 +108,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateIndex) -> Result<Plan, SqlErr
         if_not_exists: s.if_not_exists,
         temporary: false,
         uses: planner.uses(),
+        retain_history,
         desc: None,
         item: CreateItem::Index { on: on.id, key, relation },
     })))

@@ -82,6 +82,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         if_not_exists,
         temporary: false,
         uses: vec![],
+        retain_history: None,
         desc: None,
         item,
     })))

@@ -156,6 +156,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         if_not_exists: s.if_not_exists,
         temporary: false,
         uses: [from.id, connection.id].into_iter().chain(uses).collect(),
+        retain_history: None,
         desc: None,
         item: CreateItem::Sink(Box::new(SinkPlan {
             from: from.id,

@@ -44,10 +44,107 @@ pub(crate) struct CreateSource {
     format: Option<Format>,
     include: Vec<Include>,
     envelope: Option<String>,
+    /// `VALUE DECODING ERRORS = INLINE`: the column that says why a value did not decode.
+    inline: Option<String>,
     progress: Option<ObjectName>,
     with: Vec<WithOption>,
-    /// The text behind the name.
+    /// The text behind the name,
     tail: String,
+    /// and its parts but for `with`: up to the format, the format, what follows it.
+    parts: [String; 3],
+}
+
+/// What `ALTER SOURCE` does.
+#[derive(Debug)]
+pub(crate) enum Alter {
+    SkipGap,
+    /// `REPLAY ERRORS [FORMAT …] [WITH (ON ERROR = …)]`: the text of the format, and the options.
+    Replay {
+        format: Option<String>,
+        with: Vec<WithOption>,
+    },
+}
+
+/// Behind the name in `ALTER SOURCE name`; none: it is something else.
+pub(crate) fn parse_alter(p: &mut Heads<'_>) -> Result<Option<Alter>, SqlError> {
+    if p.word("skip gap") {
+        return Ok(Some(Alter::SkipGap));
+    }
+    if p.word("replay errors") {
+        let start = p.here();
+        let format = match parse_formats(p)? {
+            (_, Some(_)) => Some(p.since(start).to_string()),
+            _ => None,
+        };
+        return Ok(Some(Alter::Replay { format, with: p.with_options()? }));
+    }
+    Ok(None)
+}
+
+/// `[KEY FORMAT f VALUE] FORMAT f`.
+fn parse_formats(p: &mut Heads<'_>) -> Result<(Option<Format>, Option<Format>), SqlError> {
+    let mut key = None;
+    if p.word("key format") {
+        key = Some(parse_format(p)?);
+        p.expect("value format")?;
+    } else if !p.word("format") {
+        return Ok((None, None));
+    }
+    Ok((key, Some(parse_format(p)?)))
+}
+
+/// `ALTER SOURCE`.
+pub(crate) fn plan_alter(planner: &Planner<'_>, item: &CatalogItem, alter: Alter) -> Result<Plan, SqlError> {
+    let id = item.id;
+    let (format, with) = match alter {
+        Alter::SkipGap => return Ok(Plan::SkipGap(id)),
+        Alter::Replay { format, with } => (format, with),
+    };
+    if format.is_none() && with.is_empty() {
+        return Ok(Plan::DecodeAgain { id, change: None });
+    }
+    if let Some(other) = with.iter().find(|o| o.name != "ON ERROR") {
+        return Err(unknown_option(other));
+    }
+    // The statement that makes the source as it is to be.
+    let old = Text::new(&item.create_sql, 0);
+    let crate::ast::Statement::Source(Statement::Create(old)) = crate::parse::parse(&old)? else {
+        return Err(SqlError::internal("a source was not made by CREATE SOURCE"));
+    };
+    if matches!(old.from, From::Webhook(_) | From::Segment(_)) {
+        return Err(unsupported(
+            "REPLAY ERRORS of a source that is posted to",
+            "Its bodies are stored as they came: a view decodes them again.",
+        ));
+    }
+    if old.envelope.as_deref().is_some_and(|e| e != "NONE") {
+        return Err(unsupported(
+            "another format of a source with an envelope",
+            "Drop and create the source.",
+        ));
+    }
+    let [from, old_format, rest] = &old.parts;
+    let format = format.unwrap_or_else(|| old_format.clone());
+    let replaced = |o: &&WithOption| !with.iter().any(|new| new.name == o.name);
+    let mut options = vec![];
+    for option in old.with.iter().filter(replaced).chain(&with) {
+        let value = if option.value.is_some() {
+            format!(" = {}", quote_string(&text(option)?))
+        } else {
+            String::new()
+        };
+        options.push(format!("{}{value}", option.name));
+    }
+    let with = if options.is_empty() { String::new() } else { format!(" WITH ({})", options.join(", ")) };
+    let create = format!("CREATE SOURCE {} {from} {format} {rest}{with}", names::quoted(&item.name));
+    let new = Text::new(&create, 0);
+    let crate::ast::Statement::Source(new_statement) = crate::parse::parse(&new)? else {
+        return Err(SqlError::internal("a source's statement changed its kind"));
+    };
+    match plan(&Planner::new(planner.catalog, &new, &[]), new_statement)? {
+        Plan::Create(create) => Ok(Plan::DecodeAgain { id, change: Some(create) }),
+        _ => Err(SqlError::internal("a source is planned as a source")),
+    }
 }
 
 #[derive(Debug)]
@@ -73,6 +170,18 @@ enum Format {
     },
 }
 
+impl Format {
+    /// As a statement names it.
+    fn name(&self) -> &'static str {
+        match self {
+            Format::Bytes => "BYTES",
+            Format::Text => "TEXT",
+            Format::Json => "JSON",
+            Format::Csv { .. } => "CSV",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Include {
     /// `KEY`, `PARTITION`, `OFFSET`, `TIMESTAMP`, `HEADERS`, `HEADER`.
@@ -91,15 +200,12 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Sta
     let cluster = if p.word("in cluster") { Some(p.ident()?) } else { None };
     p.expect("from")?;
     let from = parse_from(p)?;
+    let mut parts = [p.since(start).to_string(), String::new(), String::new()];
     let mut with = p.with_options()?;
-    let (mut key_format, mut format) = (None, None);
-    if p.word("key format") {
-        key_format = Some(parse_format(p)?);
-        p.expect("value format")?;
-        format = Some(parse_format(p)?);
-    } else if p.word("format") {
-        format = Some(parse_format(p)?);
-    }
+    let here = p.here();
+    let (key_format, format) = parse_formats(p)?;
+    parts[1] = p.since(here).to_string();
+    let here = p.here();
     let mut include = vec![];
     if p.word("include") {
         include = p.comma_separated(|p| {
@@ -117,17 +223,15 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Sta
             Ok(Include { item, alias, header: None })
         })?;
     }
-    let mut envelope = None;
+    let (mut envelope, mut inline) = (None, None);
     if p.word("envelope") {
         envelope = Some(p.ident()?.value.to_uppercase());
         if *p.peek() == Token::LParen {
-            return Err(unsupported(
-                "VALUE DECODING ERRORS = INLINE",
-                "WITH (ON ERROR = NULL) gives NULL where a value does not decode; <name>_errors says why.",
-            ));
+            inline = Some(parse_inline(p)?);
         }
     }
     let progress = if p.word("expose progress as") { Some(p.object_name()?) } else { None };
+    parts[2] = p.since(here).to_string();
     with.extend(p.with_options()?);
     let tail = p.since(start).to_string();
     Ok(Statement::Create(Box::new(CreateSource {
@@ -141,10 +245,27 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Sta
         format,
         include,
         envelope,
+        inline,
         progress,
         with,
         tail,
+        parts,
     })))
+}
+
+/// `(VALUE DECODING ERRORS = INLINE)`, or `= (INLINE AS column)`.
+fn parse_inline(p: &mut Heads<'_>) -> Result<String, SqlError> {
+    p.expect_token(&Token::LParen)?;
+    p.expect("value decoding errors")?;
+    p.token(&Token::Eq);
+    let bracket = p.token(&Token::LParen);
+    p.expect("inline")?;
+    let column = if p.word("as") { fold(&p.ident()?) } else { "error".into() };
+    if bracket {
+        p.expect_token(&Token::RParen)?;
+    }
+    p.expect_token(&Token::RParen)?;
+    Ok(column)
 }
 
 fn parse_from(p: &mut Heads<'_>) -> Result<From, SqlError> {
@@ -218,31 +339,43 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
     }
     let upsert = match s.envelope.as_deref() {
         None | Some("NONE") => false,
-        Some("UPSERT") if s.key_format.is_none() => {
+        Some(envelope @ ("UPSERT" | "DEBEZIUM")) if s.key_format.is_none() => {
             return Err(SqlError::new(
                 code::SYNTAX_ERROR,
-                "ENVELOPE UPSERT requires specifying KEY FORMAT .. VALUE FORMAT, got bare FORMAT",
+                format!(
+                    "ENVELOPE {envelope} requires specifying KEY FORMAT .. VALUE FORMAT, got bare FORMAT"
+                ),
             ));
         }
-        Some("UPSERT") => true,
+        Some("DEBEZIUM") if s.format != Some(Format::Json) => {
+            return Err(unsupported("ENVELOPE DEBEZIUM of this format", "Use VALUE FORMAT JSON."));
+        }
+        Some("UPSERT" | "DEBEZIUM") => true,
         Some(other) => {
             return Err(unsupported(
                 &format!("ENVELOPE {other}"),
-                "Use ENVELOPE NONE or UPSERT, and take the record apart in a view.",
+                "Use ENVELOPE NONE, UPSERT or DEBEZIUM, and take the record apart in a view.",
             ));
         }
     };
+    if s.inline.is_some() && s.envelope.as_deref() != Some("UPSERT") {
+        return Err(unsupported(
+            "VALUE DECODING ERRORS without ENVELOPE UPSERT",
+            "Use WITH (ON ERROR = NULL).",
+        ));
+    }
     let mut on_error = OnError::Fail;
     let mut tail_file = false;
-    let mut retention = None;
+    let (mut retention, mut retain_history) = (None, None);
     for option in &s.with {
         match option.name.as_str() {
-            "SIZE" | "TIMESTAMP INTERVAL" | "RETAIN HISTORY FOR" | "RETAIN HISTORY" => {
+            "SIZE" | "TIMESTAMP INTERVAL" => {
                 no_effect(planner, &format!("WITH ({} = …)", option.name));
             }
             "TAIL" => tail_file = boolean(option)?,
             "ON ERROR" => on_error = errors::on_error(&text(option)?)?,
             "RETENTION" => retention = Some(parse_retention(option)?),
+            _ if is_history(option) => retain_history = Some(interval(option)?),
             _ => return Err(unknown_option(option)),
         }
     }
@@ -295,16 +428,20 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
             "Only a file has a first line; name the columns behind the source's name, with WITH n COLUMNS.",
         ));
     }
-    let select = |on_error| match &s.from {
+    let select = |on_error, inline: Option<&str>| match &s.from {
         From::Webhook(webhook) => Ok(webhook.definition()),
         From::Segment(_) => Ok(webhook::SEGMENT.into()),
-        _ => definition(&s, &format, file, counter, on_error),
+        _ => definition(&s, &format, file, counter, on_error, inline),
     };
     let over = || if upsert { latest(planner).map(|latest| vec![latest]) } else { Ok(vec![]) };
-    let (definition, mut desc) = plan_over(planner, over()?, &select(on_error)?)?;
-    let strict = match on_error {
-        OnError::Fail => definition.clone(),
-        _ => plan_over(planner, over()?, &select(OnError::Fail)?)?.0,
+    let inline = s.inline.as_deref();
+    let (mut definition, mut desc) = plan_over(planner, over()?, &select(on_error, inline)?)?;
+    if let Some(inline) = inline {
+        definition = as_description(definition, &mut desc, inline);
+    }
+    let strict = match (on_error, inline) {
+        (OnError::Fail, None) => definition.clone(),
+        _ => plan_over(planner, over()?, &select(OnError::Fail, None)?)?.0,
     };
     let stored = if upsert { Some(crate::query::lower(definition.clone())?) } else { None };
     let topic = match &from {
@@ -335,6 +472,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         if_not_exists: s.if_not_exists,
         temporary: false,
         uses,
+        retain_history,
         desc: Some(desc),
         item: CreateItem::Source(Box::new(SourcePlan {
             from,
@@ -360,6 +498,7 @@ fn definition(
     file: bool,
     counter: Option<Option<u64>>,
     on_error: OnError,
+    inline: Option<&str>,
 ) -> Result<String, SqlError> {
     if let Some(max_cardinality) = counter {
         let newest =
@@ -376,6 +515,20 @@ fn definition(
     }
     let mut decode = |column: &str, format: &Format, name: String| -> Result<(), SqlError> {
         let decoded = decoded(column, format, name)?;
+        if let (Some(inline), "value") = (inline, column) {
+            let fails = decoded
+                .whole
+                .map_or("FALSE".into(), |(expr, ty)| format!("TRY_CAST({expr} AS {ty}) IS NULL"));
+            columns.extend(
+                decoded
+                    .columns
+                    .into_iter()
+                    .map(|(expr, ty, name)| format!("TRY_CAST({expr} AS {ty}) AS {}", quote(&name))),
+            );
+            let what = format!("the value does not decode as {}", format.name());
+            columns.push(format!("CASE WHEN {fails} THEN {} END AS {}", quote_string(&what), quote(inline)));
+            return Ok(());
+        }
         if let (OnError::Quarantine, Some((expr, ty))) = (on_error, decoded.whole) {
             filter.push_str(&format!(" AND ({column} IS NULL OR TRY_CAST({expr} AS {ty}) IS NOT NULL)"));
         }
@@ -386,7 +539,8 @@ fn definition(
         Ok(())
     };
     let key_alias = s.include.iter().find(|i| i.item == "key");
-    let upsert = s.envelope.as_deref() == Some("UPSERT");
+    let debezium = s.envelope.as_deref() == Some("DEBEZIUM");
+    let upsert = debezium || s.envelope.as_deref() == Some("UPSERT");
     match (&s.key_format, key_alias) {
         (Some(key), include) => {
             // Rows of an upsert have their key always; else it is decoded where somebody asks for it.
@@ -407,7 +561,13 @@ fn definition(
         Format::Text => "text",
         _ => "data",
     };
-    decode("value", format, default.into())?;
+    if debezium {
+        let (after, sound) = debezium_after(on_error);
+        columns.push(format!("{after} AS {}", quote(default)));
+        filter.push_str(&sound);
+    } else {
+        decode("value", format, default.into())?;
+    }
     for include in &s.include {
         if let (Some((header, bytes)), Some(alias)) = (&include.header, &include.alias) {
             // The last of several of the name counts.
@@ -428,6 +588,48 @@ fn definition(
     }
     let from = if upsert { "latest" } else { "raw" };
     Ok(format!("SELECT {} FROM mz_internal.{from} WHERE {filter}", columns.join(", ")))
+}
+
+/// The row after a change as Debezium writes it, with or without the schema around it, and the condition (`AND …`) that there
+/// is one: after a deletion it is JSON's null. A record without it is no change and an error.
+fn debezium_after(on_error: OnError) -> (String, String) {
+    let within = |cast: &str| {
+        let document = format!("{cast}(convert_from(value, 'utf8') AS jsonb)");
+        format!("(COALESCE({document} -> 'payload', {document}) -> 'after')")
+    };
+    let tried = within("TRY_CAST");
+    let after = match on_error {
+        OnError::Null => tried.clone(),
+        OnError::Fail | OnError::Quarantine => {
+            format!(
+                "mz_error_if_null({}, 'not a change of Debezium: the record has no \"after\"')",
+                within("CAST")
+            )
+        }
+    };
+    let sound = match on_error {
+        OnError::Fail => String::new(),
+        OnError::Null | OnError::Quarantine => format!(" AND {tried} IS NOT NULL"),
+    };
+    let there = format!("{sound} AND {after} <> CAST('null' AS jsonb)");
+    (after, there)
+}
+
+/// Makes records `(description)` of a column of texts.
+fn as_description(
+    definition: plan::hir::HirRelationExpr,
+    desc: &mut RelationDesc,
+    name: &str,
+) -> plan::hir::HirRelationExpr {
+    let Some(at) = desc.columns.iter().position(|c| c.name == name) else { return definition };
+    let record = ScalarType::Record(vec![("description".into(), ScalarType::Text.nullable(true))]);
+    let text = || hirs::column(at);
+    let made = hirs::call(ids::ROW, vec![text()], record.clone());
+    let made = hirs::if_then(hirs::is_null(text()), hirs::literal(Datum::Null, record.clone()), made);
+    desc.columns[at].ty.scalar = record;
+    let arity = desc.arity();
+    let columns = (0..arity).map(|i| if i == at { arity } else { i }).collect();
+    hirs::project(hirs::map(definition, vec![made]), columns, arity + 1)
 }
 
 /// The newest record of each key, as `mz_internal.latest`; one that has a value and no key is an error, until a newer one
@@ -742,6 +944,28 @@ fn integer(name: &str, value: &str) -> Result<i64, SqlError> {
     value.trim().parse().map_err(|_| {
         SqlError::new(code::INVALID_PARAMETER_VALUE, format!("invalid {name}: \"{value}\" is not an integer"))
     })
+}
+
+/// `RETAIN HISTORY FOR '…'`, whose value is an interval: how far back the object can be read.
+pub(crate) fn is_history(option: &WithOption) -> bool {
+    matches!(option.name.as_str(), "RETAIN HISTORY FOR" | "RETAIN HISTORY")
+}
+
+/// The options of an object that has only `RETAIN HISTORY FOR`; others have no effect. And how a statement says it.
+pub(crate) fn history(
+    planner: &Planner<'_>,
+    options: &[WithOption],
+) -> Result<(Option<Duration>, String), SqlError> {
+    let mut found = (None, String::new());
+    for option in options {
+        if is_history(option) {
+            let value = quote_string(&text(option)?);
+            found = (Some(interval(option)?), format!(" WITH (RETAIN HISTORY FOR {value})"));
+        } else {
+            planner.no_effect(&format!("WITH ({})", option.name));
+        }
+    }
+    Ok(found)
 }
 
 /// An option's value as a span of time.

@@ -72,9 +72,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
     }
     planner.forbid_parameters();
     let name = planner.new_name(&s.name, s.temporary)?;
-    for o in &s.options {
-        planner.no_effect(&format!("WITH ({})", o.name));
-    }
+    let (retain_history, with) = super::source::history(planner, &s.options)?;
     let mut columns = vec![];
     let mut defaults = vec![];
     let mut texts = vec![];
@@ -126,7 +124,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
         defaults.push(default);
     }
     let temporary = if s.temporary { "TEMPORARY " } else { "" };
-    let create_sql = format!("CREATE {temporary}TABLE {} ({})", full_name(&name), texts.join(", "));
+    let create_sql = format!("CREATE {temporary}TABLE {} ({}){with}", full_name(&name), texts.join(", "));
     Ok(Plan::Create(Box::new(CreatePlan {
         name,
         create_sql,
@@ -134,6 +132,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
         if_not_exists: s.if_not_exists,
         temporary: s.temporary,
         uses: planner.uses(),
+        retain_history,
         desc: Some(RelationDesc::new(columns)),
         item: CreateItem::Table { defaults },
     })))
@@ -142,9 +141,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
 /// `CREATE TABLE … AS`.
 fn plan_as(planner: &Planner<'_>, s: &CreateTable, query: &TableQuery) -> Result<Plan, SqlError> {
     let name = planner.new_name(&s.name, s.temporary)?;
-    for o in &s.options {
-        planner.no_effect(&format!("WITH ({})", o.name));
-    }
+    let (retain_history, with) = super::source::history(planner, &s.options)?;
     let mut rows = planner.plan_select(&query.query)?;
     if query.names.len() > rows.desc.arity() {
         let at = query.names[rows.desc.arity()].span;
@@ -162,7 +159,7 @@ fn plan_as(planner: &Planner<'_>, s: &CreateTable, query: &TableQuery) -> Result
     let texts: Vec<String> =
         columns.iter().map(|(n, ty)| format!("{} {}", quote(n), type_text(&ty.scalar))).collect();
     let temporary = if s.temporary { "TEMPORARY " } else { "" };
-    let create_sql = format!("CREATE {temporary}TABLE {} ({})", full_name(&name), texts.join(", "));
+    let create_sql = format!("CREATE {temporary}TABLE {} ({}){with}", full_name(&name), texts.join(", "));
     let defaults = vec![None; columns.len()];
     let desc = RelationDesc::new(columns);
     rows.desc = desc.clone();
@@ -173,6 +170,7 @@ fn plan_as(planner: &Planner<'_>, s: &CreateTable, query: &TableQuery) -> Result
         if_not_exists: s.if_not_exists,
         temporary: s.temporary,
         uses: vec![],
+        retain_history,
         desc: Some(desc),
         item: CreateItem::Table { defaults },
     });

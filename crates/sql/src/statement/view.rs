@@ -106,6 +106,9 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateView) -> Result<Plan, SqlErro
             OnError::Quarantine => with.push("ON ERROR = QUARANTINE".into()),
             OnError::Null => with.push("ON ERROR = NULL".into()),
         }
+        if let Some((text, _)) = &options.history {
+            with.push(format!("RETAIN HISTORY FOR {}", crate::parse::quote_string(text)));
+        }
         let with = if with.is_empty() { String::new() } else { format!(" WITH ({})", with.join(", ")) };
         let on_error = options.on_error;
         let item = CreateItem::MaterializedView { hir, relation, assert_not_null, on_error, errors };
@@ -121,6 +124,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateView) -> Result<Plan, SqlErro
         if_not_exists: s.if_not_exists,
         temporary: s.temporary,
         uses,
+        retain_history: options.history.map(|(_, time)| time),
         desc: Some(desc),
         item,
     })))
@@ -146,6 +150,8 @@ fn replaced(
 struct Options {
     assert_not_null: Vec<(String, Location)>,
     on_error: OnError,
+    /// How far back it can be read, as written and as it is.
+    history: Option<(String, std::time::Duration)>,
 }
 
 fn options(planner: &Planner<'_>, s: &CreateView) -> Result<Options, SqlError> {
@@ -164,6 +170,10 @@ fn options(planner: &Planner<'_>, s: &CreateView) -> Result<Options, SqlError> {
                 out.on_error = errors::on_error(w)?
             }
             (["ON", "ERROR", w], None) => out.on_error = errors::on_error(w)?,
+            _ if super::source::is_history(o) && s.materialized => {
+                let text = super::connection::text(o)?;
+                out.history = Some((text, super::source::interval(o)?));
+            }
             (["RETAIN", "HISTORY", ..] | ["REFRESH", ..] | ["PARTITION", ..] | ["SIZE", ..], _) => {
                 planner.no_effect(&o.name)
             }

@@ -39,6 +39,10 @@ impl Client for Script {
     fn reassign(&self, partition: i32, offset: Option<i64>) -> Result<(), Trouble> {
         self.assign(&[(partition, offset)])
     }
+    fn unassign(&self, partitions: &[i32]) -> Result<(), Trouble> {
+        self.assigned.lock().expect("whole").retain(|(p, _)| !partitions.contains(p));
+        Ok(())
+    }
     fn poll(&self, _: Duration, take: &mut dyn FnMut(RecordRef<'_>)) -> Polled {
         match self.polls.lock().expect("whole").pop_front() {
             None => Polled::Nothing,
@@ -60,6 +64,9 @@ fn told(events: &[Event]) -> Vec<String> {
         Event::Batch(Batch { block, progress, .. }) => format!("{} records to {progress:?}", block.len()),
         Event::Status(Status { state, cause }) => format!("{state} {}", cause.as_deref().unwrap_or("")),
         Event::Known(ends) => format!("known {ends:?}"),
+        Event::Gaps(gaps) => {
+            format!("gaps {:?}", gaps.iter().map(|g| (g.partition, g.next, g.first)).collect::<Vec<_>>())
+        }
         Event::Finished => "finished".into(),
     };
     events.iter().map(line).collect()
@@ -71,7 +78,7 @@ fn play(script: &Script, from: BTreeMap<i32, i64>, acts: Vec<(Option<Look>, Vec<
     let mut out = reader::Output::for_test(Box::new(move |e, _| events.send(e).is_ok()));
     let (looks, seen) = bounded(1);
     let hurry = AtomicBool::new(false);
-    let mut session = Session::new(script, "t", from, &hurry, Durables::default());
+    let mut session = Session::new(script, "t", from, &hurry, Durables::default(), Arc::default());
     for (look, polls) in acts {
         if let Some(look) = look {
             looks.send(look).expect("room");
@@ -83,7 +90,7 @@ fn play(script: &Script, from: BTreeMap<i32, i64>, acts: Vec<(Option<Look>, Vec<
 }
 
 fn look(ends: &[(i32, i64, i64)]) -> Option<Look> {
-    Some(Look { partitions: Ok(ends.iter().map(|e| e.0).collect()), ends: ends.to_vec() })
+    Some(Look { partitions: Ok(ends.iter().map(|e| e.0).collect()), ends: ends.to_vec(), topic: Topic::Same })
 }
 
 #[test]
@@ -131,16 +138,18 @@ fn a_gap_is_told_with_its_size_and_never_jumped() {
             (look(&[(0, 0, 200), (1, 0, 10)]), vec![Ok((0, 40))]),
         ],
     );
-    assert_eq!(told[2], "1 records to [(2, 51)]");
+    assert!(told.contains(&"1 records to [(2, 51)]".to_string()), "{told:?}");
+    assert!(told.contains(&"gaps [(0, 40, 100)]".to_string()), "{told:?}");
+    let stalled = told.iter().find(|t| t.starts_with("stalled")).expect("it is told");
     for part in [
-        "stalled partition 0: records 40 to 99 (60) were removed",
+        "stalled gap of 60 offsets in partition 0: 40 to 99 were removed",
         "partition 1 ends at 3, but was read up to 10",
     ] {
-        assert!(told[3].contains(part), "{}", told[3]);
+        assert!(stalled.contains(part), "{stalled}");
     }
-    assert_eq!(told[4], "running ");
     assert_eq!(script.assigned.lock().expect("whole")[3..], [(0, Some(40)), (1, Some(10))]);
-    assert_eq!(told[6], "1 records to [(0, 41)]");
+    let end: Vec<&str> = told.iter().rev().take(4).rev().map(String::as_str).collect();
+    assert_eq!(end, ["gaps []", "running ", "known [(0, 200), (1, 10)]", "1 records to [(0, 41)]"]);
 }
 
 #[test]
@@ -155,7 +164,7 @@ fn trouble_is_told_once_and_ends_with_the_next_record() {
         vec![
             (look(&[(0, 0, 9)]), vec![Ok((0, 0)), down(), down()]),
             (None, vec![Ok((0, 1))]),
-            (Some(Look { partitions: Err(Trouble::NoTopic), ends: vec![] }), vec![]),
+            (Some(Look { partitions: Err(Trouble::NoTopic), ends: vec![], topic: Topic::Same }), vec![]),
         ],
     );
     let expected = [
@@ -327,4 +336,46 @@ fn the_group_hears_of_what_is_durable_and_only_of_that() {
         std::thread::sleep(Duration::from_millis(50));
     }
     handle.stop();
+}
+
+#[test]
+fn a_topic_that_was_made_anew_is_not_read() {
+    let mock = MockCluster::new(1).expect("a port");
+    let servers = mock.bootstrap_servers();
+    mock.create_topic("events", 1, 1).expect("a topic");
+    produce(&servers, "events", 0, 0..5);
+    let live = Live::new(&config(&servers, "events"), Duration::from_secs(1)).expect("a client");
+    let wait = Duration::from_secs(20);
+    let mark = live.mark_at(0, 4, wait).expect("it is there");
+    assert_eq!(live.mark_at(0, 4, wait), Some(mark));
+    assert_eq!(live.mark_at(0, 9, wait), None);
+
+    let stored = |sum| [(0, 5), (Mark::key(0), Mark { sum, ..mark }.encode())].into();
+    let begin = |sum| {
+        let (events, queue) = crossbeam_channel::unbounded();
+        let emit: crate::Emit = Box::new(move |e, _| events.send(e).is_ok());
+        (start(SourceConfig::Kafka(config(&servers, "events")), stored(sum), emit), queue)
+    };
+    let (other, told) = begin(!mark.sum);
+    let (same, read) = begin(mark.sum);
+    produce(&servers, "events", 0, 5..9);
+    loop {
+        match told.recv_timeout(wait).expect("the reader goes on") {
+            Event::Batch(_) => panic!("records of another topic"),
+            Event::Status(Status { state: State::Stalled, cause: Some(cause) }) => {
+                assert!(cause.contains("made anew: the record at offset 4 of partition 0"), "{cause}");
+                break;
+            }
+            _ => {}
+        }
+    }
+    let mut n = 0;
+    while n < 4 {
+        if let Event::Batch(batch) = read.recv_timeout(wait).expect("the reader goes on") {
+            n += batch.block.len();
+            assert_eq!(batch.marks.len(), 1);
+        }
+    }
+    other.stop();
+    same.stop();
 }
