@@ -499,6 +499,64 @@ fn a_full_disk_refuses_records_and_serves_them() {
     assert_eq!(values(address, "t", 0), [1, 3]);
 }
 
+/// A small disk of its own; gone when dropped.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    /// None: this user may not mount one.
+    fn mount(megabytes: u32) -> Option<Tmpfs> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"]).arg(dir.path());
+        let mounted = mount.stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+        mounted.then_some(Tmpfs(dir))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// The same on a real file system that fills up, with big records.
+#[test]
+fn a_full_tmpfs_refuses_records_and_serves_them() {
+    let Some(disk) = Tmpfs::mount(80) else {
+        eprintln!("skipped: no tmpfs can be mounted here");
+        return;
+    };
+    let runtime = runtime();
+    let config_ = BrokerConfig { dir: Some(disk.0.path().join("kafka")), ..BrokerConfig::default() };
+    let broker = runtime.block_on(Broker::start(config_)).expect("it starts");
+    let address = broker.listeners()[0].address;
+    let settings = [("retries", "0"), ("linger.ms", "0")];
+    let producer: BaseProducer<Kept> =
+        config(address, &settings).create_with_context(Kept::default()).expect("a client");
+    let padding = "0".repeat(900_000);
+    let send = |topic: &str, n: u64| {
+        let value = format!("{padding}{n}");
+        let record = BaseRecord::<str, str>::to(topic).partition(0).payload(&value);
+        producer.send(record).map_err(|e| e.0).expect("room");
+        producer.flush(LONG).expect("an answer");
+        producer.context().0.lock().expect("kept").take()
+    };
+    assert_eq!(send("kept", 0), None);
+    let mut n = 0;
+    let refused = loop {
+        match send("flood", n) {
+            None => n += 1,
+            Some(refused) => break refused,
+        }
+        assert!(n < 100, "it is never full");
+    };
+    assert_eq!(refused.rdkafka_error_code(), Some(RDKafkaErrorCode::KafkaStorageError));
+    assert!(n > 60 && values(address, "flood", 0).into_iter().eq(0..n), "{n}");
+    assert_eq!(values(address, "kept", 0), [0]);
+    assert!(!broker.has_failed());
+    runtime.block_on(broker.shutdown());
+}
+
 /// The last refusal.
 #[derive(Default)]
 struct Kept(std::sync::Mutex<Option<KafkaError>>);
