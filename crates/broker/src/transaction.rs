@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::codes::{self, Code};
 use crate::state::Committed;
 
-/// More ids than this are refused.
+/// More ids than this are not remembered: the one that was idle for longest goes for a new one.
 const MAX_IDS: usize = 10_000;
 /// The longest time that a transaction may take; Kafka's number.
 pub const MAX_TIMEOUT_MS: i32 = 900_000;
@@ -27,6 +27,8 @@ pub const MAX_TIMEOUT_MS: i32 = 900_000;
 pub struct Transactions {
     ids: BTreeMap<String, Transaction>,
     by_producer: HashMap<i64, String>,
+    /// Counts what was given.
+    given: u64,
 }
 
 /// A group, a topic and a partition.
@@ -56,17 +58,29 @@ pub struct Transaction {
     pub offsets: BTreeMap<Place, Committed>,
     /// How the last one ended.
     pub last: Option<bool>,
+    /// When it was given to its producer, counted.
+    pub given: u64,
 }
 
 impl Transactions {
-    /// Whether there is room for an id.
-    pub fn has_room_for(&self, id: &str) -> bool {
-        self.ids.len() < MAX_IDS || self.ids.contains_key(id)
+    /// Makes room for an id. False: all others have something under way.
+    pub fn make_room_for(&mut self, id: &str) -> bool {
+        if self.ids.len() < MAX_IDS || self.ids.contains_key(id) {
+            return true;
+        }
+        let idle = self.ids.iter().filter(|(_, t)| t.begun.is_none());
+        let Some(oldest) = idle.min_by_key(|(_, t)| t.given).map(|(id, _)| id.clone()) else { return false };
+        if let Some(gone) = self.ids.remove(&oldest) {
+            self.by_producer.remove(&gone.producer);
+        }
+        true
     }
 
     /// Gives an id to a producer.
     pub fn set(&mut self, id: &str, transaction: Transaction) {
         let producer = transaction.producer;
+        self.given += 1;
+        let transaction = Transaction { given: self.given, ..transaction };
         if let Some(before) = self.ids.insert(id.to_string(), transaction) {
             self.by_producer.remove(&before.producer);
         }
@@ -133,5 +147,29 @@ impl Transaction {
     /// Whether the log knows of anything under way.
     pub fn is_empty(&self) -> bool {
         self.partitions.is_empty() && self.offsets.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_were_idle_for_longest_make_room() {
+        let mut all = Transactions::default();
+        let owner = |producer| Transaction { producer, ..Transaction::default() };
+        for n in 0..MAX_IDS as i64 {
+            assert!(all.make_room_for(&n.to_string()));
+            all.set(&n.to_string(), owner(n));
+        }
+        all.get_mut("0").expect("known").begun = Some(1);
+        all.set("1", owner(1_000_000));
+        assert!(all.make_room_for("new") && all.make_room_for("5"));
+        let known = ["0", "1", "2", "3"].map(|id| all.get(id).is_some());
+        assert_eq!(known, [true, true, false, true]);
+        assert_eq!(all.may_write(2, 0, Some(&("t".into(), 0))), Err(codes::INVALID_PRODUCER_ID_MAPPING));
+        all.set("new", owner(2_000_000));
+        all.ids.values_mut().for_each(|t| t.begun = Some(1));
+        assert!(!all.make_room_for("another"));
     }
 }

@@ -17,7 +17,7 @@ impl Writer {
         timeout_ms: i32,
         before: Option<(i64, i16)>,
     ) -> Result<(i64, i16), Code> {
-        if !self.transactions.has_room_for(id) {
+        if !self.transactions.make_room_for(id) {
             return Err(codes::POLICY_VIOLATION);
         }
         let found = self.transactions.get(id);
