@@ -1,5 +1,6 @@
-//! sqllogictest files, by topic: what does it do when …? Each runs over the wire as it stands; then again with every query
-//! as a materialized view that is made before the first row comes.
+//! sqllogictest files, by topic: what does it do when …? Each runs over the wire as it stands, its queries with the simple
+//! protocol and, values in binary, with the extended one; then again with every query as a materialized view that is made
+//! before the first row comes.
 //!
 //! ```text
 //! statement ok              statement error 22012 division by zero     query IT rowsort
@@ -71,6 +72,66 @@ fn answer(client: &mut postgres::Client, sql: &str, sort: bool) -> Result<Vec<St
     Ok(out)
 }
 
+/// A value as it came.
+struct Raw(Vec<u8>);
+
+impl<'a> postgres::types::FromSql<'a> for Raw {
+    fn from_sql(
+        _: &postgres::types::Type,
+        raw: &'a [u8],
+    ) -> Result<Raw, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Raw(raw.to_vec()))
+    }
+
+    fn accepts(_: &postgres::types::Type) -> bool {
+        true
+    }
+}
+
+/// What the extended protocol gives in binary, as the same text; `?` for types that their oid does not name.
+fn extended(client: &mut postgres::Client, sql: &str) -> Result<Vec<Vec<String>>, String> {
+    use repr::ScalarType::{Record, RegClass, RegProc, RegType};
+    let statement = client.prepare(sql).map_err(|e| error_text(&e))?;
+    let types = statement.columns().iter().map(|c| plan::func::resolve::type_by_oid(c.type_().oid(), -1));
+    // Numbers of the catalog are shown by name; fields have their own types.
+    let types: Vec<_> =
+        types.map(|ty| ty.filter(|t| !matches!(t, RegClass | RegProc | RegType | Record(_)))).collect();
+    let cell = |row: &postgres::Row, i: usize| match (row.get::<_, Option<Raw>>(i), &types[i]) {
+        (_, None) => "?".into(),
+        (None, _) => "NULL".into(),
+        (Some(raw), Some(ty)) => {
+            let arena = repr::Arena::new();
+            let mut text = String::new();
+            match repr::binary::read(&raw.0, ty, &arena) {
+                Ok(datum) => repr::text::print(datum, ty, &mut text),
+                Err(e) => text = format!("not binary {}: {}", ty.name(), e.message()),
+            }
+            if text.is_empty() { "(empty)".into() } else { text.replace('\n', "\\n") }
+        }
+    };
+    let rows = client.query(&statement, &[]).map_err(|e| error_text(&e))?;
+    Ok(rows.iter().map(|row| (0..types.len()).map(|i| cell(row, i)).collect()).collect())
+}
+
+/// Whether rows as the files have them are these cells, in any order; an unknown cell is any text.
+fn is_same(rows: &[String], cells: &[Vec<String>]) -> bool {
+    let fits = |row: &str, cells: &[String]| {
+        let pattern = cells.join(" ");
+        let mut parts = pattern.split('?');
+        let Some(mut rest) = row.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+        let parts: Vec<&str> = parts.collect();
+        for (i, part) in parts.iter().enumerate() {
+            let last = i + 1 == parts.len();
+            let found =
+                if last { rest.ends_with(part).then_some(rest.len() - part.len()) } else { rest.find(part) };
+            let Some(at) = found else { return false };
+            rest = &rest[at + part.len()..];
+        }
+        rest.is_empty()
+    };
+    rows.len() == cells.len() && rows.iter().all(|row| cells.iter().any(|c| fits(row, c)))
+}
+
 /// Runs a file as it stands; what was wrong. Also writes down what was found.
 fn run(path: &Path, records: &[Record]) -> (String, String) {
     let server = Server::start(&["--ephemeral"]);
@@ -98,6 +159,15 @@ fn run(path: &Path, records: &[Record]) -> (String, String) {
                 let got = answer(&mut client, sql, head.contains("rowsort"));
                 let shown = got.as_ref().map_or_else(|e| format!("ERROR {e}"), |rows| rows.join("\n"));
                 let _ = write!(found, "{head}\n{sql}\n----\n{shown}\n\n");
+                let reads = starts(sql, &["SELECT", "WITH", "VALUES", "TABLE", "("]) && !sql.contains(';');
+                if let (true, Ok(rows)) = (reads, &got) {
+                    match extended(&mut client, sql) {
+                        Ok(cells) if is_same(rows, &cells) => {}
+                        other => {
+                            let _ = writeln!(wrong, "{sql}\n--- simple {rows:?}\n--- extended {other:?}");
+                        }
+                    }
+                }
                 if got.as_ref() != Ok(expected) {
                     let _ =
                         writeln!(wrong, "{sql}\n--- expected\n{}\n--- found\n{shown}", expected.join("\n"));

@@ -80,6 +80,9 @@ pub struct SourceItem {
     pub retention: Option<sql::plan::Retention>,
 }
 
+/// Before the number of a session, the schema of its temporary tables.
+pub const TEMPORARY_SCHEMA: &str = "pg_temp_";
+
 /// The default database.
 pub const DATABASE: &str = "materialize";
 /// Schemas that exist from the start and hold the built-in relations.
@@ -307,7 +310,8 @@ impl sql::Catalog for SessionCatalog<'_> {
     }
 
     fn search_path(&self) -> Vec<String> {
-        let mut path = vec!["mz_temp".into(), "mz_catalog".into(), "pg_catalog".into()];
+        let own = self.temporary_schema().to_string();
+        let mut path = vec![own, "mz_temp".into(), "mz_catalog".into(), "pg_catalog".into()];
         path.extend(self.variables.search_path());
         path
     }
@@ -316,7 +320,17 @@ impl sql::Catalog for SessionCatalog<'_> {
         self.state.schemas.contains(&(database.into(), schema.into()))
     }
 
+    fn temporary_schema(&self) -> &str {
+        &self.variables.temporary_schema
+    }
+
     fn item(&self, database: &str, schema: &str, item: &str) -> Option<&CatalogItem> {
+        if ["pg_temp", "mz_temp"].contains(&schema)
+            && let Some(own) = self.item(database, self.temporary_schema(), item)
+        {
+            return Some(own);
+        }
+        let schema = if schema == "pg_temp" { "mz_temp" } else { schema };
         // The built-in schemas are in every database.
         let database = if SYSTEM_SCHEMAS.contains(&schema) { DATABASE } else { database };
         let name = ObjectName { database: database.into(), schema: schema.into(), item: item.into() };

@@ -9,7 +9,7 @@ use repr::{GlobalId, RelationDesc, SqlError, SqlState};
 use sql::plan::{CreateItem, CreatePlan, OnError, RAW_SELF, REFUSED_SELF, SourceFrom};
 use sql::{CatalogItem, ItemKind, ObjectName};
 
-use crate::catalog::{CatalogState, Record, SourceItem};
+use crate::catalog::{CatalogState, Record, SourceItem, TEMPORARY_SCHEMA};
 use crate::command::Ddl;
 use crate::{introspection, sinks};
 
@@ -36,16 +36,17 @@ impl CatalogState {
         let mut changed = Changed::default();
         match change {
             Ddl::Create { plan, start_offsets, applied } => {
-                if let CreateItem::Type = plan.item {
-                    return Err(SqlError::unsupported("CREATE TYPE", ""));
-                }
                 if plan.temporary {
                     plan.replace.into_iter().for_each(|old| drop(self.drop_all(&[old])));
                     self.add_temporary(plan);
                     self.version += 1;
                     return Ok(changed);
                 }
-                if let Some(own) = plan.uses.iter().find(|id| is_temporary(**id)) {
+                let of_session = |id: &GlobalId| {
+                    let used = self.items.get(id).map(|i| &i.name.schema);
+                    used.is_some_and(|s| s.starts_with(TEMPORARY_SCHEMA) && *s != plan.name.schema)
+                };
+                if let Some(own) = plan.uses.iter().find(|id| is_temporary(**id) || of_session(id)) {
                     let name = self.items.get(own).map_or_else(|| own.to_string(), |i| i.name.item.clone());
                     let message = "non-temporary items cannot depend on temporary item";
                     return Err(SqlError::new(SqlState::new("42P16"), message).with_detail(name));
@@ -102,9 +103,14 @@ impl CatalogState {
                 changed.records.push(record);
             }
             Ddl::Rename { names, statements } => {
+                // All old names go first: two objects may take each other's.
+                for (id, _) in names {
+                    if let Some(item) = self.items.get(id) {
+                        self.names.remove(&item.name);
+                    }
+                }
                 for (id, name) in names {
                     let Some(item) = self.items.get_mut(id) else { continue };
-                    self.names.remove(&item.name);
                     self.names.insert(name.clone(), *id);
                     item.name = name.clone();
                     if let Some(record) = self.records.get_mut(id) {

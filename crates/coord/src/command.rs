@@ -9,6 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// The one queue of the loop.
 pub enum Command {
+    /// The tables in this schema of a session go.
+    DropTemporary(String),
     /// A reader says something. `epoch` tells readers of one source apart.
     Source {
         /// The source.

@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::CatalogState;
 use crate::clock::Clock;
-use crate::command::{Answer, Command, Read};
+use crate::command::{Answer, Command, Ddl, Read};
 use crate::credits::Credits;
 use crate::first::FirstReads;
 use crate::introspection::{self, SourceStatus};
@@ -681,6 +681,16 @@ impl State {
                         self.pending.acknowledge.push(Acknowledge::Ddl(reply, wrote));
                     }
                     Err(e) => drop(reply.send(Err(e))),
+                }
+            }
+            Command::DropTemporary(schema) => {
+                let own = self.catalog.items.values().filter(|i| i.name.schema == schema);
+                let (mut ids, tables): (Vec<_>, Vec<_>) = own.partition(|i| i.kind == sql::ItemKind::Index);
+                ids.extend(tables);
+                let ids = ids.into_iter().map(|i| i.id).collect();
+                match self.change(vec![Ddl::Drop { ids, schema: None }]) {
+                    Ok(()) => self.publish_catalog(),
+                    Err(e) => tracing::warn!("temporary tables of {schema} stay until the next start: {e}"),
                 }
             }
             Command::Hold(time, true) => *self.holds.entry(time).or_default() += 1,

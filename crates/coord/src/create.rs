@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use repr::error::code;
 use repr::{GlobalId, Row, SqlError};
-use sql::plan::{ConnectionPlan, CreateItem, CreatePlan, SinkInto, SourceFrom};
+use sql::plan::{ConnectionPlan, CreateItem, CreatePlan, SecretValue, SinkInto, SourceFrom};
 
 use crate::catalog::CatalogState;
 use crate::command::Ddl;
@@ -61,6 +61,11 @@ impl Session {
         let mut start_offsets = BTreeMap::new();
         match &create.item {
             _ if self.handle.shared.offline => {}
+            CreateItem::Secret(SecretValue::Env(variable)) if std::env::var_os(variable).is_none() => {
+                let message = format!("environment variable \"{variable}\" is not set");
+                return Err(SqlError::new(code::UNDEFINED_OBJECT, message)
+                    .with_hint("Set it where the server starts, and start it again."));
+            }
             CreateItem::Connection { connection: ConnectionPlan::Kafka(plan), validate: true } => {
                 let connection = catalog.kafka_connection(plan)?;
                 outside(move || source::validate_connection(&connection, OUTSIDE_TIMEOUT)).await?;

@@ -9,7 +9,7 @@ use sql::ItemKind;
 use sql::plan::{CreateItem, CreatePlan, RAW_SELF, SecretValue, SourceFrom};
 use storage::ShardId;
 
-use crate::catalog::{self, Record, SessionCatalog, SourceItem};
+use crate::catalog::{self, Record, SessionCatalog, SourceItem, TEMPORARY_SCHEMA};
 use crate::change::{self, Changed, Dropped};
 use crate::command::Ddl;
 use crate::coordinator::{Object, ObjectKind, State, shard_of};
@@ -315,6 +315,12 @@ impl State {
         let last = records.iter().flat_map(|r| [Some(r.id), r.raw, r.second]).flatten().max();
         self.catalog.next_id = self.catalog.next_id.max(last.map_or(0, |last| last + 1));
         for mut record in records {
+            // Its session is gone.
+            if record.object_name().schema.starts_with(TEMPORARY_SCHEMA) {
+                self.pending.catalog.push((Record::key(record.id), None));
+                self.pending.drop_shards.push(ShardId(record.id));
+                continue;
+            }
             let what = format!("{} (u{})", record.object_name(), record.id);
             let upper = recovered.shards.get(&ShardId(record.id)).map_or(0, |s| s.upper);
             let created = self.plan_again(&record, &recovered, &variables).and_then(|plan| {

@@ -1,4 +1,5 @@
-//! `ALTER … RENAME TO`: the statements of the object and of all that use it, with its new name in them.
+//! `ALTER … RENAME TO | SET SCHEMA | SWAP WITH`: the statements of the objects and of all that use them, with their new
+//! names in them.
 
 use repr::{GlobalId, SqlError};
 use sql::ObjectName;
@@ -9,14 +10,15 @@ use crate::introspection;
 use crate::session::Session;
 
 impl Session {
-    /// The change that gives an object another name. Its errors and progress relations follow it.
-    pub(crate) async fn rename(&self, id: GlobalId, to: &ObjectName) -> Result<Ddl, SqlError> {
-        let (catalog, variables, to) = (self.catalog(), self.variables.clone(), to.clone());
+    /// The change that gives objects other names. Their errors and progress relations follow them.
+    pub(crate) async fn rename(&self, renames: &[(GlobalId, ObjectName)]) -> Result<Ddl, SqlError> {
+        let (catalog, variables, wanted) = (self.catalog(), self.variables.clone(), renames.to_vec());
         let work = move || {
             let gone = || SqlError::new(repr::error::code::UNDEFINED_OBJECT, "the object was dropped");
-            let old = catalog.items.get(&id).ok_or_else(gone)?.name.clone();
-            let mut names = vec![(id, to.clone())];
-            if let GlobalId::User(number) = id {
+            let mut names = wanted.clone();
+            for (id, to) in &wanted {
+                let old = catalog.items.get(id).ok_or_else(gone)?.name.clone();
+                let GlobalId::User(number) = *id else { continue };
                 for (own, suffix) in [
                     (introspection::errors_id(number), "_errors"),
                     (introspection::progress_id(number), "_progress"),
@@ -33,7 +35,8 @@ impl Session {
             let seen = SessionCatalog { state: &catalog, variables: &variables };
             let mut statements = vec![];
             for item in catalog.items.values() {
-                let concerned = item.id == id || item.uses.iter().any(|u| names.iter().any(|(n, _)| n == u));
+                let named = |id: GlobalId| wanted.iter().any(|(w, _)| *w == id);
+                let concerned = named(item.id) || item.uses.iter().any(|u| names.iter().any(|(n, _)| n == u));
                 if concerned && matches!(item.id, GlobalId::User(_)) {
                     statements.push((item.id, sql::renamed(&item.create_sql, &seen, &renames)?));
                 }
@@ -41,6 +44,7 @@ impl Session {
             let change = Ddl::Rename { names, statements };
             // Every statement must mean under the new name what it meant under the old one.
             let mut draft = (*catalog).clone();
+            draft.schemas.extend(wanted.iter().map(|(_, to)| (to.database.clone(), to.schema.clone())));
             draft.change(&change)?;
             let Ddl::Rename { statements, .. } = &change else { unreachable!("it was just made") };
             for (id, statement) in statements {

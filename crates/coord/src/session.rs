@@ -15,7 +15,7 @@ use sql::{Plan, Planned, Statement};
 use tokio::sync::oneshot;
 
 use crate::bind::convert;
-use crate::catalog::SessionCatalog;
+use crate::catalog::{SessionCatalog, TEMPORARY_SCHEMA};
 use crate::command::{Command, Ddl, Read, Subscribe};
 use crate::coordinator::{Handle, shutting_down};
 use crate::introspection::SessionInfo;
@@ -57,11 +57,13 @@ pub struct Prepared {
 impl Handle {
     /// Opens a session. `settings`: what the client said when it connected.
     pub fn session(&self, user: &str, database: Option<&str>, settings: &[(String, String)]) -> Session {
+        let number = self.next_number();
+        let temporary_schema = format!("{TEMPORARY_SCHEMA}{number}");
         let mut session = Session {
             handle: self.clone(),
-            number: self.next_number(),
+            number,
             user: user.into(),
-            variables: Variables::default(),
+            variables: Variables::of_session(temporary_schema),
             transaction: Transaction::None,
             temporary: vec![],
             overlay: None,
@@ -307,21 +309,26 @@ impl Session {
                 let rows = rows.collect().await?;
                 let mut block = RowBlock::default();
                 let mut new_rows = vec![];
-                let mut old_rows = vec![];
+                let mut shown = vec![];
+                let catalog = self.catalog();
+                let desc = catalog.items.get(table).and_then(|i| i.desc.as_ref());
+                let arity = desc.map_or(0, RelationDesc::arity);
                 for row in &rows {
                     let datums = row.unpack();
-                    let (old, new) = datums.split_at(if *update { datums.len() / 2 } else { datums.len() });
+                    let (old, rest) = datums.split_at(arity);
+                    let (new, partner) = rest.split_at(if *update { arity } else { 0 });
                     block.push_datums(old.iter().copied(), -1);
                     if *update {
                         new_rows.push(Row::pack(new.iter().copied()));
-                    } else if returning.is_some() {
-                        old_rows.push(Row::pack(old.iter().copied()));
+                    }
+                    if returning.is_some() {
+                        let own = if *update { new } else { old };
+                        shown.push(Row::pack(own.iter().chain(partner).copied()));
                     }
                 }
                 self.check_not_null(*table, &new_rows)?;
                 new_rows.iter().for_each(|row| block.push(row.as_ref(), 1));
-                let shown = if *update { &new_rows } else { &old_rows };
-                let out = self.returned(returning, shown, parameters)?;
+                let out = self.returned(returning, &shown, parameters)?;
                 self.write(vec![(*table, block)]).await?;
                 let tag = if *update { "UPDATE" } else { "DELETE" };
                 match returning {
@@ -330,6 +337,55 @@ impl Session {
                         Ok(Some(Outcome::Rows { tag, rows: Rows::ready(Arc::new(desc.clone()), out) }))
                     }
                 }
+            }
+            Plan::Truncate(tables) => {
+                if matches!(self.transaction, Transaction::Open(_)) {
+                    return Err(SqlError::new(
+                        code::ACTIVE_SQL_TRANSACTION,
+                        "TRUNCATE cannot be run inside a transaction block",
+                    ));
+                }
+                let mut ids: Vec<GlobalId> = tables.iter().map(|(id, _)| *id).collect();
+                // In one order for all, so that no two wait for each other.
+                ids.sort();
+                let mut locked = vec![];
+                for id in ids {
+                    let lock = {
+                        let locks = self.handle.shared.table_locks.lock();
+                        locks.expect("nothing panics under this lock").entry(id).or_default().clone()
+                    };
+                    locked.push(lock.lock_owned().await);
+                }
+                let mut blocks = vec![];
+                for (id, all) in tables {
+                    let Some(rows) = self.select(all, version, parameters).await? else { return Ok(None) };
+                    let mut block = RowBlock::default();
+                    rows.collect().await?.iter().for_each(|row| block.push(row.as_ref(), -1));
+                    blocks.push((*id, block));
+                }
+                self.write(blocks).await?;
+                done("TRUNCATE TABLE")
+            }
+            Plan::Sleep(seconds, desc) => {
+                let arena = Arena::new();
+                let bound = self.bind_constant(seconds, parameters)?;
+                let seconds = match bound.eval(&[], &arena)? {
+                    Datum::Float64(s) if s > 0.0 => s.min(1e9),
+                    _ => 0.0,
+                };
+                tokio::time::sleep(std::time::Duration::from_secs_f64(seconds)).await;
+                let row = Row::pack([Datum::Text("")]);
+                Ok(Some(Outcome::Rows {
+                    tag: "SELECT",
+                    rows: Rows::ready(Arc::new(desc.clone()), vec![row]),
+                }))
+            }
+            Plan::ResetAll => {
+                for (name, _) in self.variables.all() {
+                    self.variables.set(&name, None).ok();
+                }
+                self.notices.set_silent(false);
+                done("RESET")
             }
             Plan::Create(create) => self.create(create, version, parameters).await,
             Plan::CreateTableAs { create, rows } => {
@@ -379,10 +435,19 @@ impl Session {
                 let schema = Some((database.clone(), schema.clone()));
                 self.ddl(Ddl::Drop { ids: ids.clone(), schema }, version, "DROP SCHEMA").await
             }
-            Plan::Rename { id, to } => {
-                let rename = self.rename(*id, to).await?;
-                let kind = self.catalog().items.get(id).map_or("object", |i| sql::kind_name(i.kind));
-                self.ddl(rename, version, &format!("ALTER {}", kind.to_uppercase())).await
+            Plan::Rename { renames, tag } => {
+                let rename = self.rename(renames).await?;
+                self.ddl(rename, version, tag).await
+            }
+            Plan::RenameSchema { database, from, to, renames } => {
+                let (rename, key) = (self.rename(renames).await?, (database.clone(), to.clone()));
+                if self.catalog().schemas.contains(&key) {
+                    let message = format!("schema \"{to}\" already exists");
+                    return Err(SqlError::new(code::DUPLICATE_SCHEMA, message));
+                }
+                let create = Ddl::CreateSchema { database: database.clone(), schema: to.clone() };
+                let drop = Ddl::Drop { ids: vec![], schema: Some((database.clone(), from.clone())) };
+                self.ddl_all(vec![create, rename, drop], version, "ALTER SCHEMA").await
             }
             Plan::AlterSecret { id, value } => {
                 self.ddl(Ddl::AlterSecret { id: *id, value: value.clone() }, version, "ALTER SECRET").await
@@ -569,7 +634,9 @@ impl Session {
                 self.prepared.clear();
                 self.cursors.clear();
                 self.temporary.clear();
-                self.variables = Variables::default();
+                self.drop_temporary_tables();
+                let temporary_schema = std::mem::take(&mut self.variables.temporary_schema);
+                self.variables = Variables::of_session(temporary_schema);
                 self.notices.set_silent(false);
                 done("DISCARD ALL")
             }
@@ -583,6 +650,14 @@ impl Session {
                 let desc = RelationDesc::new([("why", ScalarType::Text.nullable(false))]);
                 let rows = lines.iter().map(|line| Row::pack([Datum::Text(line)])).collect();
                 Ok(Some(Outcome::Rows { tag: "EXPLAIN", rows: Rows::ready(Arc::new(desc), rows) }))
+            }
+            Plan::ExplainTimestamp { select, json } => {
+                let Some(text) = self.explain_timestamp(select, *json, version, parameters).await? else {
+                    return Ok(None);
+                };
+                let desc = RelationDesc::new([("Timestamp", ScalarType::Text.nullable(false))]);
+                let rows = Rows::ready(Arc::new(desc), vec![Row::pack([Datum::Text(&text)])]);
+                Ok(Some(Outcome::Rows { tag: "EXPLAIN", rows }))
             }
             Plan::NoOp(tag) => done(tag),
             Plan::Empty => Ok(Some(Outcome::Empty)),
@@ -619,6 +694,14 @@ impl Session {
         })
     }
 
+    /// Takes this session's temporary tables away, soon.
+    fn drop_temporary_tables(&self) {
+        let schema = &self.variables.temporary_schema;
+        if self.handle.catalog().items.values().any(|i| i.name.schema == *schema) {
+            let _ = self.handle.send(Command::DropTemporary(schema.clone()));
+        }
+    }
+
     fn info(&self) -> Arc<SessionInfo> {
         Arc::new(SessionInfo {
             user: self.user.clone(),
@@ -626,6 +709,67 @@ impl Session {
             pid: self.number as u32,
             settings: self.variables.all(),
         })
+    }
+
+    /// When a query would be read, and of what. It is begun, for the loop to choose the time, and given up.
+    async fn explain_timestamp(
+        &mut self,
+        select: &SelectPlan,
+        json: bool,
+        version: u64,
+        parameters: &[Row],
+    ) -> Result<Option<String>, SqlError> {
+        let version = self.base(version, &select.relation)?;
+        let relation = self.bind(&select.relation, parameters)?;
+        let ids: Vec<GlobalId> = relation.depends_on().into_iter().collect();
+        let mut time = None;
+        if !matches!(relation, RelationExpr::Constant { .. }) {
+            let mut as_of = self.as_of(&select.as_of, parameters)?;
+            if let (None, Transaction::Open(Open { time: Some(time), .. })) = (&as_of, &self.transaction) {
+                as_of = Some((*time, false));
+            }
+            let number = self.handle.next_number();
+            let wait_for = ids.clone();
+            let wait =
+                Wait { handle: self.handle.clone(), notices: self.notices.clone(), ids: wait_for, time: 0 };
+            let (reply, answer) = oneshot::channel();
+            let session = self.info();
+            let read = Read { number, version, relation, as_of, limit: Some(0), session, reply };
+            self.handle.send(Command::Read(Box::new(read)))?;
+            let _guard = Guard { handle: self.handle.clone(), what: Running::Read(number) };
+            let answer = wait.on(answer).await;
+            let Some(answer) = answer.map_err(|_| shutting_down())?? else { return Ok(None) };
+            time = Some(answer.time);
+        }
+        let catalog = self.catalog();
+        let names = ids.iter().map(|id| {
+            let name = catalog.items.get(id).map_or_else(|| id.to_string(), |i| i.name.to_string());
+            (name, id.to_string())
+        });
+        let shown = time.map(|t| {
+            let mut at = String::new();
+            repr::time::print_timestamp(
+                i64::try_from(t).unwrap_or(i64::MAX / 1_000).saturating_mul(1_000),
+                &mut at,
+            );
+            at
+        });
+        if json {
+            let sources: Vec<_> =
+                names.map(|(name, id)| serde_json::json!({ "name": name, "id": id })).collect();
+            let all = serde_json::json!({ "query_timestamp": time, "sources": sources });
+            return Ok(Some(serde_json::to_string_pretty(&all).expect("JSON values always serialize")));
+        }
+        let mut out = match (time, shown) {
+            (Some(time), Some(at)) => {
+                format!("query timestamp: {time} ({at})\ntimeline: milliseconds of the clock\n")
+            }
+            _ => "query timestamp: any, the query is constant\n".to_string(),
+        };
+        for (name, id) in names {
+            out.push_str(&format!("\nsource {name} ({id})"));
+        }
+        Ok(Some(out))
     }
 
     async fn select(
@@ -786,5 +930,6 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.abandon();
+        self.drop_temporary_tables();
     }
 }

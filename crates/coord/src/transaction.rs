@@ -360,6 +360,16 @@ impl Session {
         version: u64,
         tag: &str,
     ) -> Result<Option<Outcome>, SqlError> {
+        self.ddl_all(vec![change], version, tag).await
+    }
+
+    /// The same for several changes, which are made as one.
+    pub(crate) async fn ddl_all(
+        &mut self,
+        changes: Vec<Ddl>,
+        version: u64,
+        tag: &str,
+    ) -> Result<Option<Outcome>, SqlError> {
         let layer = self.layer().cloned();
         let layer = match layer.filter(|layer| layer.catalog.version == version) {
             Some(layer) => layer,
@@ -374,14 +384,16 @@ impl Session {
         let done = Ok(Some(Outcome::Done(tag.into())));
         if matches!(self.transaction, Transaction::Open(_)) {
             let mut catalog = (*layer.catalog).clone();
-            catalog.change(&change)?;
+            for change in &changes {
+                catalog.change(change)?;
+            }
             catalog.version = self.next_version();
             let open = self.open(tag)?;
-            open.changes.push(change);
+            open.changes.extend(changes);
             open.draft = Some(Layer { base: layer.base, catalog: Arc::new(catalog) });
             return done;
         }
-        match self.make(layer, vec![change], vec![]).await {
+        match self.make(layer, changes, vec![]).await {
             Err(e) if e.code == overtaken().code => Ok(None),
             result => result.and(done),
         }

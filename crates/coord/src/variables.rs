@@ -62,6 +62,8 @@ const READ_ONLY: [&str; 7] = [
 #[derive(Clone, Debug, Default)]
 pub struct Variables {
     set: BTreeMap<String, String>,
+    /// Where this session's temporary tables are; empty outside of sessions.
+    pub temporary_schema: String,
 }
 
 /// The names as Postgres spells them in `ParameterStatus`.
@@ -75,6 +77,11 @@ fn reported_name(name: &str) -> &str {
 }
 
 impl Variables {
+    /// The defaults, for a session whose temporary tables are in this schema.
+    pub fn of_session(temporary_schema: String) -> Variables {
+        Variables { temporary_schema, ..Variables::default() }
+    }
+
     /// The value now.
     pub fn get(&self, name: &str) -> Result<String, SqlError> {
         let name = canonical(name);

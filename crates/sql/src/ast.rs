@@ -1,11 +1,11 @@
 //! Statements as parsed: names not looked up yet. Queries and expressions are sqlparser's; the heads are ours.
 
-use sqlparser::ast::{ColumnDef, Expr, Ident, ObjectName, Query as SqlQuery};
+use sqlparser::ast::{ColumnDef, Expr, Ident, ObjectName, Query as SqlQuery, TableConstraint};
 use sqlparser::tokenizer::Location;
 
 use crate::statement::{
     alter, comment, connection, copy, cursor, database, prepared, secret, show, sink, source, subscribe,
-    transaction, variable,
+    transaction, types, variable,
 };
 
 /// A statement. One variant a family; a family of more than one statement has an enum of its own in its module.
@@ -38,6 +38,9 @@ pub(crate) enum Statement {
     Database(database::Statement),
     Alter(alter::Statement),
     Comment(comment::Statement),
+    Type(types::Statement),
+    /// `TRUNCATE`.
+    Truncate(Vec<ObjectName>),
 }
 
 /// A query, and the time it is to be read at.
@@ -76,6 +79,7 @@ pub(crate) struct CreateView {
 pub(crate) struct CreateTable {
     pub name: ObjectName,
     pub columns: Vec<ColumnDef>,
+    pub keys: Vec<TableConstraint>,
     pub temporary: bool,
     pub if_not_exists: bool,
     pub options: Vec<WithOption>,
@@ -119,6 +123,7 @@ pub(crate) struct DropObjects {
 #[derive(Debug)]
 pub(crate) struct Explain {
     pub stage: ExplainStage,
+    pub json: bool,
     pub of: Explained,
 }
 
@@ -129,6 +134,8 @@ pub(crate) enum ExplainStage {
     Decorrelated,
     Optimized,
     Physical,
+    /// No plan: the time that a query would be read at.
+    Timestamp,
 }
 
 /// What is shown the plan of.

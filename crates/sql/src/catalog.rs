@@ -85,6 +85,11 @@ pub trait Catalog {
     /// The schemas, in order, of names that give none (built-in ones included).
     fn search_path(&self) -> Vec<String>;
 
+    /// The schema of this session's own tables.
+    fn temporary_schema(&self) -> &str {
+        "mz_temp"
+    }
+
     /// Whether the schema exists.
     fn schema_exists(&self, database: &str, schema: &str) -> bool;
 

@@ -4,6 +4,7 @@ use std::any::TypeId;
 
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    UnaryOperator,
 };
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
@@ -23,6 +24,9 @@ pub(crate) const ROWS_FROM: &str = "rows from";
 
 /// The star of `(record).*` as a field. No column can be called that.
 pub(crate) const STAR: &str = "* of a record";
+
+/// Before what a frame excludes, as the name of a last sort key. No column can be called that.
+pub(crate) const EXCLUDE: &str = "frame without ";
 
 /// Before the text of a SHOW in FROM, as the name of a table. No table can be called that.
 pub(crate) const SHOW: &str = "rows of ";
@@ -66,6 +70,17 @@ impl Dialect for Sql {
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         let [first, second] = parser.peek_tokens_ref();
+        // The signs bind tighter than `^`: `-2 ^ 2` is 4.
+        let sign = match first.token {
+            Token::Minus => Some(UnaryOperator::Minus),
+            Token::Plus => Some(UnaryOperator::Plus),
+            _ => None,
+        };
+        if let Some(op) = sign {
+            parser.next_token();
+            let operand = parser.parse_subexpr(self.prec_value(Precedence::Caret));
+            return Some(operand.map(|expr| Expr::UnaryOp { op, expr: Box::new(expr) }));
+        }
         if second.token != Token::LBracket {
             return None;
         }

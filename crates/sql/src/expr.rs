@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use plan::func::resolve::{self, Cast, CastContext, Implementation};
+use plan::func::window::Exclude;
 use plan::func::{AggRef, FuncRef, ids};
 use plan::hir::{ColumnRef, HirAggregateExpr, HirRelationExpr, HirScalarExpr};
 use plan::{ColumnOrder, scalar::Context};
@@ -488,11 +489,11 @@ impl Planner<'_> {
                 Ok(Ex::known(d, ScalarType::Bool, false))
             }
             Expr::IsJson { expr, kind, unique_keys, negated } => {
-                if matches!(unique_keys, Some(sp::JsonKeyUniqueness::WithUniqueKeys)) {
-                    return Err(self.unsupported(e.span(), "IS JSON WITH UNIQUE KEYS", "Use IS JSON."));
-                }
                 let arg = self.plan_expr(ctx, expr)?;
-                let kind = kind.map_or("value".into(), |k| k.to_string().to_lowercase());
+                let mut kind = kind.map_or("value".into(), |k| k.to_string().to_lowercase());
+                if matches!(unique_keys, Some(sp::JsonKeyUniqueness::WithUniqueKeys)) {
+                    kind.push_str(" with unique keys");
+                }
                 let kind = Ex::known(literal(Datum::Text(&kind), ScalarType::Text), ScalarType::Text, false);
                 let ex = self.at(e, self.named_call("is_json", vec![arg, kind]))?;
                 self.negate_if(ex, *negated)
@@ -1055,6 +1056,12 @@ impl Planner<'_> {
                 return Err(self.error(e.span(), code::UNDEFINED_FUNCTION, message));
             }
         };
+        // The least integers have no positive counterpart of their type.
+        if let (UnaryOperator::Minus, Expr::Value(v)) = (op, inner)
+            && let Value::Number(n, _) = &v.value
+        {
+            return self.text_number(&format!("-{n}")).map_err(|err| self.text.at(e.span(), err));
+        }
         let ex = self.plan_expr(ctx, inner)?;
         let is_literal = matches!(ex, Ex::Known(HirScalarExpr::Literal(..), _));
         let ex = self.operator(name, vec![ex]).map_err(|err| self.operator_error(e, None, err))?;
@@ -1361,8 +1368,8 @@ impl Planner<'_> {
     fn plan_function(&self, ctx: &Ctx<'_>, e: &Expr, f: &sp::Function) -> Result<Ex, SqlError> {
         let name = self.function_name(&f.name)?;
         let span = f.name.span();
-        if let (FunctionArguments::Subquery(query), "array") = (&f.args, name.as_str()) {
-            return self.plan_array_subquery(ctx, query);
+        if let (FunctionArguments::Subquery(query), "array" | "list" | "map") = (&f.args, name.as_str()) {
+            return self.plan_subquery_as(ctx, query, &name);
         }
         let (args, distinct, order_by) = self.function_args(f)?;
         // A star stands for itself in count(*) alone.
@@ -1477,8 +1484,31 @@ impl Planner<'_> {
         }
         if let ("pg_typeof", [ex]) = (name.as_str(), &exs[..]) {
             // The type that planning found, not that of a value.
-            let ty = ex.ty().map_or_else(|| "unknown".into(), |t| t.name());
-            return Ok(Ex::known(literal(Datum::Text(&ty), ScalarType::Text), ScalarType::Text, false));
+            const UNKNOWN: u32 = 705;
+            let ty = ex.ty();
+            let odd = matches!(ty, Some(ScalarType::List(_) | ScalarType::Map(_) | ScalarType::Record(_)));
+            let oid = ty.as_ref().map_or(UNKNOWN, ScalarType::oid);
+            // Types that share an oid with others of their kind have their name only.
+            if let (true, Some(ty)) = (odd || oid == 2277, &ty) {
+                let name = ty.name();
+                return Ok(Ex::known(literal(Datum::Text(&name), ScalarType::Text), ScalarType::Text, false));
+            }
+            let regtype = ScalarType::RegType;
+            return Ok(Ex::known(literal(Datum::UInt32(oid), regtype.clone()), regtype, false));
+        }
+        if let ("list_n_layers", [ex]) = (name.as_str(), &exs[..]) {
+            let (mut layers, mut ty) = (0, ex.ty());
+            while let Some(ScalarType::List(element)) = ty {
+                layers += 1;
+                ty = Some(*element);
+            }
+            if layers > 0 {
+                return Ok(Ex::known(
+                    literal(Datum::Int32(layers), ScalarType::Int32),
+                    ScalarType::Int32,
+                    false,
+                ));
+            }
         }
         if let Some(ex) = self.at(e, self.catalog_function(&name, &exs))? {
             return Ok(ex);
@@ -1633,7 +1663,23 @@ impl Planner<'_> {
                 "DISTINCT is not implemented for window functions",
             ));
         }
-        let spec = self.window_spec(ctx, over)?;
+        let mut spec = self.window_spec(ctx, over)?;
+        let mut exclude = Exclude::NoOthers;
+        spec.order_by.retain(|o| match &o.expr {
+            Expr::Identifier(i) => match i.value.strip_prefix(dialect::EXCLUDE) {
+                Some(what) => {
+                    exclude = match what {
+                        "row" => Exclude::CurrentRow,
+                        "group" => Exclude::Group,
+                        "ties" => Exclude::Ties,
+                        _ => Exclude::NoOthers,
+                    };
+                    false
+                }
+                None => true,
+            },
+            _ => true,
+        });
         let inner = Ctx { projection: false, clause: "window definitions", ..*ctx };
         let mut partition_by = vec![];
         for p in &spec.partition_by {
@@ -1644,7 +1690,7 @@ impl Planner<'_> {
             let (key, ty) = self.plan_known(&inner, &o.expr)?;
             keys.push((key, ty, self.column_order(i, &o.options)?));
         }
-        let (frame, limits) = self.window_frame(spec.window_frame.as_ref(), &keys, e)?;
+        let (frame, limits) = self.window_frame(spec.window_frame.as_ref(), exclude, &keys, e)?;
         let order_by = keys.into_iter().map(|(key, _, order)| (key, order)).collect();
         let filter = f.filter.as_ref().map(|p| self.plan_bool(&inner, p, "FILTER")).transpose()?;
         let nullable = !matches!(
@@ -1767,49 +1813,46 @@ impl Planner<'_> {
         }
     }
 
-    fn plan_array_subquery(&self, ctx: &Ctx<'_>, query: &sp::Query) -> Result<Ex, SqlError> {
+    /// `ARRAY(query)`, `LIST(query)`, `MAP(query)`: all its rows as one value.
+    fn plan_subquery_as(&self, ctx: &Ctx<'_>, query: &sp::Query, what: &str) -> Result<Ex, SqlError> {
+        let (aggregate, empty, width) = match what {
+            "array" => ("array_agg", ids::ARRAY, 1),
+            "list" => ("list_agg", ids::LIST, 1),
+            _ => ("map_agg", ids::MAP, 2),
+        };
         let plan = self.plan_query(query, &ctx.inner())?;
+        if plan.columns.len() != width {
+            let number = if width == 1 { "one column" } else { "two columns" };
+            let message = format!("subquery must return only {number}");
+            return Err(self.error(query.span(), code::SYNTAX_ERROR, message));
+        }
         let order = plan.order_by.clone();
-        let (rel, column_of, order, ty) = if plan.limit.is_none() && plan.offset == 0 {
-            let [c] = &plan.columns[..] else {
-                return Err(self.error(
-                    query.span(),
-                    code::SYNTAX_ERROR,
-                    "subquery must return only one column",
-                ));
-            };
-            (plan.rel, plan.project[0], order, c.1.scalar.clone())
+        let (rel, columns, order, types) = if plan.limit.is_none() && plan.offset == 0 {
+            let types: Vec<ColumnType> = plan.columns.iter().map(|c| c.1.clone()).collect();
+            (plan.rel, plan.project, order, types)
         } else {
             let (rel, types) = self.relation_of(plan)?;
-            let [ty] = &types[..] else {
-                return Err(self.error(
-                    query.span(),
-                    code::SYNTAX_ERROR,
-                    "subquery must return only one column",
-                ));
-            };
-            (rel, 0, vec![], ty.scalar.clone())
+            (rel, (0..width).collect(), vec![], types)
         };
-        let r = resolve::function("array_agg", &[Some(ty)])?;
+        let known: Vec<_> = types.iter().map(|ty| Some(ty.scalar.clone())).collect();
+        let r = self.at(query, resolve::function(aggregate, &known))?;
         let Implementation::Aggregate(func) = r.imp else {
-            return Err(SqlError::internal("array_agg is an aggregate"));
+            return Err(SqlError::internal("it is an aggregate"));
         };
         let order_by = order
             .into_iter()
             .enumerate()
             .map(|(i, o)| (column(o.column), ColumnOrder { column: i, ..o }))
             .collect();
-        let aggregate = HirAggregateExpr {
-            func,
-            args: vec![column(column_of)],
-            distinct: false,
-            order_by,
-            filter: None,
-            ty: r.ret.clone(),
-        };
+        let mut args = vec![];
+        for ((c, from), to) in columns.into_iter().zip(types).zip(&r.args) {
+            args.push(self.coerce(Ex::Known(column(c), from), to, CastContext::Implicit)?.0);
+        }
+        let aggregate =
+            HirAggregateExpr { func, args, distinct: false, order_by, filter: None, ty: r.ret.clone() };
         let rel =
             HirRelationExpr::Reduce { input: Box::new(rel), group_key: vec![], aggregates: vec![aggregate] };
-        let empty = call(ids::ARRAY, vec![], r.ret.clone());
+        let empty = call(empty, vec![], r.ret.clone());
         let e = HirScalarExpr::Coalesce(vec![HirScalarExpr::Scalar(Box::new(rel)), empty]);
         Ok(Ex::known(e, r.ret, false))
     }
@@ -1954,7 +1997,8 @@ impl Planner<'_> {
         }
     }
 
-    fn reg_to_text(
+    /// The name of what a number of the catalog stands for; the number where nothing does.
+    pub fn reg_to_text(
         &self,
         e: HirScalarExpr,
         from: &ScalarType,

@@ -91,11 +91,13 @@ fn columns(plan: &Plan) -> Option<RelationDesc> {
         Plan::Select(select) => Some(select.desc.clone()),
         Plan::Insert { returning: Some((_, desc)), .. }
         | Plan::ReadThenWrite { returning: Some((_, desc)), .. }
-        | Plan::SetConfig(_, desc) => Some(desc.clone()),
+        | Plan::SetConfig(_, desc)
+        | Plan::Sleep(_, desc) => Some(desc.clone()),
         Plan::ShowVariable(name) => text(&[name]),
         Plan::ShowAllVariables => text(&["name", "setting", "description"]),
         Plan::Explain(_) => text(&["Optimized Plan"]),
         Plan::ExplainWhy(_) => text(&["why"]),
+        Plan::ExplainTimestamp { .. } => text(&["Timestamp"]),
         _ => None,
     }
 }

@@ -9,10 +9,10 @@ use repr::error::code;
 use sqlparser::ast::{DataType, Expr, Ident, ObjectName, Query as SqlQuery};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
 use crate::ast::{AsOf, OptionValue, Query, Statement, WithOption};
-use crate::dialect::{DIALECT, ROWS_FROM, SHOW, STAR};
+use crate::dialect::{DIALECT, EXCLUDE, ROWS_FROM, SHOW, STAR};
 use crate::text::Text;
 
 /// The most bytes that a text may have.
@@ -337,6 +337,20 @@ impl<'t> Heads<'t> {
         is_word(&self.parser.peek_nth_token_ref(n).token, word)
     }
 
+    /// Whether the token `n` after the next is this one.
+    pub fn nth_is_token(&self, n: usize, token: &Token) -> bool {
+        self.parser.peek_nth_token_ref(n).token == *token
+    }
+
+    /// Takes all that is left; its text.
+    pub fn rest(&mut self) -> &'t str {
+        let from = self.here();
+        while !self.at_end() {
+            self.next();
+        }
+        self.since(from)
+    }
+
     /// Whether these words come next.
     pub fn is(&self, words: &str) -> bool {
         words.split(' ').enumerate().all(|(n, w)| self.nth_is(n, w))
@@ -533,6 +547,18 @@ impl<'t> Heads<'t> {
         }
         let at_least = self.word("at least");
         Ok(Some(AsOf { time: self.expr()?, at_least }))
+    }
+
+    /// The same, of options whose names are known: what follows a name without `=` is its value.
+    pub fn known_options(&mut self, names: &[&str]) -> Result<Vec<WithOption>, SqlError> {
+        let mut options = self.with_options()?;
+        for o in &mut options {
+            let split = names.iter().find_map(|n| Some((*n, o.name.strip_prefix(n)?.strip_prefix(' ')?)));
+            if let (Some((name, value)), None) = (split, &o.value) {
+                (o.value, o.name) = (Some(OptionValue::Word(value.to_lowercase())), name.into());
+            }
+        }
+        Ok(options)
     }
 
     /// `[WITH (option [= value], …)]`.
@@ -799,6 +825,10 @@ fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
+fn word_of(token: &TokenWithSpan) -> &str {
+    if let Token::Word(w) = &token.token { &w.value } else { "" }
+}
+
 fn word(value: &str, quote: Option<char>, keyword: Keyword) -> Token {
     Token::Word(Word { value: value.into(), quote_style: quote, keyword })
 }
@@ -809,8 +839,7 @@ fn tokens(text: &Text<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
         let span = Span::new(e.location, e.location);
         text.at(span, SqlError::new(code::SYNTAX_ERROR, crate::text::lower_first(&e.message)))
     })?;
-    let raw: Vec<TokenWithSpan> =
-        raw.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+    let raw = without_blanks(raw);
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(raw.len() + 4);
     let is = |i: usize, w: &str| raw.get(i).is_some_and(|t: &TokenWithSpan| is_word(&t.token, w));
     let is_token = |i: usize, token: &Token| raw.get(i).is_some_and(|t| t.token == *token);
@@ -849,6 +878,22 @@ fn tokens(text: &Text<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
                 out.push(TokenWithSpan::new(word(ROWS_FROM, Some('"'), Keyword::NoKeyword), span));
                 i += 2;
                 continue;
+            }
+            _ if is(i, "exclude")
+                && ["current", "group", "ties", "no"].iter().any(|w| is(i + 1, w))
+                && (is_token(i + 2, &Token::RParen) || is_token(i + 3, &Token::RParen)) =>
+            {
+                let what =
+                    if is(i + 1, "current") { "row".into() } else { word_of(&raw[i + 1]).to_lowercase() };
+                let known = match what.as_str() {
+                    "row" => is(i + 2, "row"),
+                    "no" => is(i + 2, "others"),
+                    _ => is_token(i + 2, &Token::RParen),
+                };
+                if known && exclude(&mut out, &what, span).is_some() {
+                    i += if is_token(i + 2, &Token::RParen) { 2 } else { 3 };
+                    continue;
+                }
             }
             // `WITH MUTUALLY RECURSIVE`: the word for sqlparser is WITH, its text says the rest.
             _ if is(i, "with") && is(i + 1, "mutually") && is(i + 2, "recursive") => {
@@ -957,6 +1002,66 @@ fn tokens(text: &Text<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
         i += 1;
     }
     Ok(out)
+}
+
+/// Without blanks and comments. Strings with nothing but a line's end between them are one.
+fn without_blanks(all: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(all.len());
+    let mut new_line = false;
+    for t in all {
+        match (&t.token, out.last_mut()) {
+            (Token::Whitespace(Whitespace::Newline | Whitespace::SingleLineComment { .. }), _) => {
+                new_line = true
+            }
+            (Token::Whitespace(_), _) => {}
+            (
+                Token::SingleQuotedString(more),
+                Some(TokenWithSpan {
+                    token: Token::SingleQuotedString(s) | Token::EscapedStringLiteral(s),
+                    span,
+                }),
+            ) if new_line => {
+                s.push_str(more);
+                span.end = t.span.end;
+                new_line = false;
+            }
+            _ => {
+                new_line = false;
+                out.push(t);
+            }
+        }
+    }
+    out
+}
+
+/// `EXCLUDE …` of a frame, which sqlparser does not know, becomes the last sort key of its window: a name that no text
+/// can write. `out` has the window's tokens so far.
+fn exclude(out: &mut Vec<TokenWithSpan>, what: &str, span: Span) -> Option<()> {
+    let (mut depth, mut units, mut ordered) = (0usize, None, false);
+    let mut at = out.len();
+    loop {
+        at = at.checked_sub(1)?;
+        match &out[at].token {
+            Token::RParen => depth += 1,
+            Token::LParen if depth == 0 => break,
+            Token::LParen => depth -= 1,
+            token if depth == 0 => {
+                if units.is_none() && ["rows", "range", "groups"].iter().any(|w| is_word(token, w)) {
+                    units = Some(at);
+                }
+                ordered |= is_word(token, "order");
+            }
+            _ => {}
+        }
+    }
+    let mut marker = match ordered {
+        true => vec![Token::Comma],
+        false => vec![word("ORDER", None, Keyword::ORDER), word("BY", None, Keyword::BY)],
+    };
+    marker.push(word(&format!("{EXCLUDE}{what}"), Some('"'), Keyword::NoKeyword));
+    let units = units?;
+    out.splice(units..units, marker.into_iter().map(|token| TokenWithSpan::new(token, span)));
+    Some(())
 }
 
 /// The name of a list or map type that begins at the token, and the token behind it.

@@ -42,7 +42,7 @@ pub enum Plan {
         returning: Option<(Vec<ScalarExpr>, RelationDesc)>,
     },
     /// `UPDATE` and `DELETE`: for each row of `selection` (the table's columns, then the new row's columns if
-    /// `update`), the old one goes and the new one comes.
+    /// `update`, then those of a partner that `returning` may show), the old one goes and the new one comes.
     ReadThenWrite {
         /// The table.
         table: GlobalId,
@@ -50,9 +50,11 @@ pub enum Plan {
         selection: Box<SelectPlan>,
         /// Whether new values follow the old ones.
         update: bool,
-        /// Columns to return, over the new row, or the deleted one.
+        /// Columns to return, over the new row, or the deleted one, and the partner's columns.
         returning: Option<(Vec<ScalarExpr>, RelationDesc)>,
     },
+    /// `TRUNCATE`: tables, and all their rows.
+    Truncate(Vec<(GlobalId, Box<SelectPlan>)>),
     /// Any `CREATE` of an object.
     Create(Box<CreatePlan>),
     /// `CREATE TABLE … AS`: the table, then its rows.
@@ -87,13 +89,28 @@ pub enum Plan {
         /// The objects to go with it, dependants first.
         ids: Vec<GlobalId>,
     },
-    /// `ALTER … RENAME TO` of an object.
+    /// `ALTER … RENAME TO | SET SCHEMA | SWAP WITH`: objects, and their new names.
     Rename {
-        /// Which.
-        id: GlobalId,
-        /// To what.
-        to: ObjectName,
+        /// Each once; a name may be one that another of them has now.
+        renames: Vec<(GlobalId, ObjectName)>,
+        /// The command tag.
+        tag: String,
     },
+    /// `ALTER SCHEMA … RENAME TO`.
+    RenameSchema {
+        /// Where.
+        database: String,
+        /// The name now.
+        from: String,
+        /// The new name.
+        to: String,
+        /// Its objects, and their new names.
+        renames: Vec<(GlobalId, ObjectName)>,
+    },
+    /// `SELECT pg_sleep(seconds)`, or `mz_sleep`, without anything else.
+    Sleep(ScalarExpr, RelationDesc),
+    /// `RESET ALL`.
+    ResetAll,
     /// `ALTER SECRET`: the new value.
     AlterSecret {
         /// Which.
@@ -199,6 +216,13 @@ pub enum Plan {
     Explain(String),
     /// `EXPLAIN WHY` of an object.
     ExplainWhy(GlobalId),
+    /// `EXPLAIN TIMESTAMP`: when the query would be read.
+    ExplainTimestamp {
+        /// The query.
+        select: Box<SelectPlan>,
+        /// As JSON.
+        json: bool,
+    },
     /// Accepted, no effect; the notice says so. Carries the command tag.
     NoOp(&'static str),
     /// An empty statement.

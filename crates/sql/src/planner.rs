@@ -369,18 +369,27 @@ impl<'a> Planner<'a> {
                 ("time".into(), p.iter().map(|p| *p as i64).collect())
             }
             DataType::Interval { .. } => ("interval".into(), vec![]),
-            DataType::Custom(name, modifiers) => {
-                let parts = self.parts(name)?;
+            DataType::Custom(written, modifiers) => {
+                let parts = self.parts(written)?;
+                if let Some(ty) = self.named_type(written, modifiers)? {
+                    return Ok(ty);
+                }
                 let known = match &parts[..] {
                     [_] => true,
                     [.., schema, _] => ["pg_catalog", "mz_catalog", "public"].contains(&schema.as_str()),
                     [] => false,
                 };
                 if !known {
-                    return Err(self.text.at(name.span(), unknown_type(&parts.join("."))));
+                    return Err(self.text.at(written.span(), unknown_type(&parts.join("."))));
                 }
                 let modifiers: Vec<i64> = modifiers.iter().filter_map(|m| m.trim().parse().ok()).collect();
-                let name = parts.last().cloned().unwrap_or_default();
+                let mut name = parts.last().cloned().unwrap_or_default();
+                // Quoted it is the one-byte type of the Postgres catalog.
+                if let (Some(ObjectNamePart::Identifier(i)), "char") = (written.0.last(), name.as_str())
+                    && i.quote_style.is_some()
+                {
+                    name = "\"char\"".into();
+                }
                 return self.type_by_name(&name, &modifiers).map_err(|e| {
                     let span = sp::Spanned::span(sp_name(ty).unwrap_or(&sp::ObjectName(vec![])));
                     self.text.at(span, e)
@@ -409,6 +418,61 @@ impl<'a> Planner<'a> {
             return Ok(ScalarType::Map(Box::new(self.type_by_name(value, &[])?)));
         }
         resolve::type_by_name(name, modifiers).ok_or_else(|| unknown_type(name))
+    }
+
+    /// The type that somebody made with `CREATE TYPE`, if the name is one's.
+    fn named_type(
+        &self,
+        name: &sp::ObjectName,
+        modifiers: &[String],
+    ) -> Result<Option<ScalarType>, SqlError> {
+        if !modifiers.is_empty() {
+            return Ok(None);
+        }
+        // Built-in types come first.
+        let parts = self.parts(name)?;
+        if let [one] = &parts[..]
+            && (self.type_by_name(one, &[]).is_ok() || one == "char")
+        {
+            return Ok(None);
+        }
+        if parts.len() > 3 {
+            return Ok(None);
+        }
+        let Some(item) = self.find(name)?.filter(|i| i.kind == ItemKind::Type) else { return Ok(None) };
+        self.uses.borrow_mut().insert(item.id);
+        self.note_name(name, &item.name);
+        crate::statement::types::definition(self.catalog, item).map(Some)
+    }
+
+    /// The type as text that reads back as the same type; `ty` is what it means. Records have names only.
+    pub fn type_text(&self, written: &DataType, ty: &ScalarType) -> Result<String, SqlError> {
+        fn has_record(ty: &ScalarType) -> bool {
+            match ty {
+                ScalarType::Record(_) => true,
+                ScalarType::Array(e) | ScalarType::List(e) | ScalarType::Map(e) => has_record(e),
+                _ => false,
+            }
+        }
+        match (written, ty) {
+            (DataType::Custom(name, modifiers), _) if self.named_type(name, modifiers)?.is_some() => {
+                let item = self.resolve(name)?;
+                Ok(full_name(self.renamed(&item.name)))
+            }
+            (
+                DataType::Array(
+                    sp::ArrayElemTypeDef::SquareBracket(e, _)
+                    | sp::ArrayElemTypeDef::AngleBracket(e)
+                    | sp::ArrayElemTypeDef::Parenthesis(e),
+                ),
+                ScalarType::Array(ty),
+            ) => Ok(format!("{}[]", self.type_text(e, ty)?)),
+            _ if !has_record(ty) => Ok(crate::statement::table::type_text(ty)),
+            _ => Err(SqlError::unsupported(
+                "a record without a name here",
+                "Make a type of it with CREATE TYPE … AS (field type, …).",
+            )),
+        }
     }
 
     /// The type that a name in a statement means.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use plan::func::ids;
 use plan::func::resolve::{self, CastContext};
-use plan::func::window::{Bound, Frame, Units};
+use plan::func::window::{Bound, Exclude, Frame, Units};
 use plan::hir::{ColumnRef, HirRelationExpr, HirScalarExpr};
 use plan::{ColumnOrder, LocalId, RelationExpr};
 use repr::error::code;
@@ -121,8 +121,31 @@ const INVALID_RECURSION: SqlState = SqlState::new("42P19");
 impl Planner<'_> {
     /// A query for a client: its rows by the optimizer's hand, the rest as finishing.
     pub fn plan_select(&self, query: &crate::ast::Query) -> Result<SelectPlan, SqlError> {
-        let plan = self.plan_query(&query.body, &Env::default())?;
+        let mut plan = self.plan_query(&query.body, &Env::default())?;
+        self.name_registered(&mut plan)?;
         self.select_plan(plan, query.as_of.as_ref())
+    }
+
+    /// Values of `regtype`, `regclass` and `regproc` are numbers; who reads a query's rows sees names.
+    fn name_registered(&self, plan: &mut QueryPlan) -> Result<(), SqlError> {
+        let mut names = vec![];
+        for (i, (_, ty)) in plan.columns.iter().enumerate() {
+            if matches!(ty.scalar, ScalarType::RegType | ScalarType::RegClass | ScalarType::RegProc) {
+                let number = hirs::column(plan.project[i]);
+                names.push((i, self.reg_to_text(number, &ty.scalar, &ScalarType::Text)?.0));
+            }
+        }
+        if !names.is_empty() {
+            let mut scalars = vec![];
+            for (i, name) in names {
+                plan.project[i] = plan.arity + scalars.len();
+                scalars.push(name);
+            }
+            plan.arity += scalars.len();
+            let rel = std::mem::replace(&mut plan.rel, hirs::unit());
+            plan.rel = hirs::map(rel, scalars);
+        }
+        Ok(())
     }
 
     /// Makes a plan to run of a planned query.
@@ -547,7 +570,12 @@ impl Planner<'_> {
             order_by: (plan.order_by.iter().enumerate())
                 .map(|(i, o)| (column(o.column), ColumnOrder { column: i, ..*o }))
                 .collect(),
-            frame: Frame { units: Units::Range, start: Bound::UnboundedPreceding, end: Bound::CurrentRow },
+            frame: Frame {
+                units: Units::Range,
+                start: Bound::UnboundedPreceding,
+                end: Bound::CurrentRow,
+                exclude: Exclude::NoOthers,
+            },
             limits: vec![],
             ignore_nulls: false,
             ty: ScalarType::Int64,

@@ -3,7 +3,7 @@
 use plan::ColumnOrder;
 use plan::func::ids;
 use plan::func::resolve::{self, CastContext};
-use plan::func::window::{self, Bound, Frame, Units};
+use plan::func::window::{self, Bound, Exclude, Frame, Units};
 use plan::hir::{HirAggregateExpr, HirRelationExpr, HirScalarExpr};
 use repr::error::code;
 use repr::{ColumnType, Datum, ScalarType, SqlError};
@@ -33,12 +33,16 @@ impl Planner<'_> {
     pub fn window_frame(
         &self,
         frame: Option<&sp::WindowFrame>,
+        exclude: Exclude,
         keys: &[(HirScalarExpr, ColumnType, ColumnOrder)],
         e: &Expr,
     ) -> Result<(Frame, Vec<HirScalarExpr>), SqlError> {
         let Some(frame) = frame else {
             let end = if keys.is_empty() { Bound::UnboundedFollowing } else { Bound::CurrentRow };
-            return Ok((Frame { units: Units::Range, start: Bound::UnboundedPreceding, end }, vec![]));
+            return Ok((
+                Frame { units: Units::Range, start: Bound::UnboundedPreceding, end, exclude },
+                vec![],
+            ));
         };
         let units = match frame.units {
             sp::WindowFrameUnits::Rows => Units::Rows,
@@ -107,7 +111,7 @@ impl Planner<'_> {
             }
         }
         if limits.is_empty() {
-            return Ok((Frame { units, start, end }, vec![]));
+            return Ok((Frame { units, start, end, exclude }, vec![]));
         }
         // Key and limits are compared, so they have one type: a date less an interval is a timestamp.
         let types: Vec<_> = limits.iter().map(|((_, ty), _)| Some(ty.scalar.clone())).collect();
@@ -119,7 +123,7 @@ impl Planner<'_> {
             let cast = self.coerce(Ex::Known(limit, ty), &common, CastContext::Implicit);
             all.push(cast.map_err(|e| self.text.at(span, e))?.0);
         }
-        Ok((Frame { units, start, end }, all))
+        Ok((Frame { units, start, end, exclude }, all))
     }
 
     /// The value of the sort key at which a frame of RANGE ends.

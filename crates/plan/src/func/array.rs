@@ -498,6 +498,29 @@ fn lists_and_maps(t: &mut Table) {
             Ok(Datum::Int32(bounds.elements().iter().take_while(|b| *b <= a[0]).count() as i32))
         },
     );
+    t.add(
+        "list_length_max",
+        "list_length_max(anylist, int8) -> int4 -- the longest list of a layer, 1 for the outermost",
+        MAYBE_FAILS,
+        |a, _, _| {
+            let layer = a[1].int();
+            if layer < 1 {
+                return Err(EvalError::new(
+                    code::INVALID_PARAMETER_VALUE,
+                    format!("invalid layer: {layer}; must use value within [1, …]"),
+                ));
+            }
+            let mut lists = vec![a[0]];
+            for _ in 1..layer {
+                lists = lists.into_iter().flat_map(elements).filter(|d| !d.is_null()).collect();
+                if lists.iter().any(|d| !matches!(d, Datum::List(_))) {
+                    return Ok(Datum::Null);
+                }
+            }
+            let longest = lists.into_iter().map(|l| elements(l).count()).max();
+            Ok(longest.map_or(Datum::Null, |n| Datum::Int32(n as i32)))
+        },
+    );
     t.add("list_length", "list_length(anylist) -> int4", PURE, |a, _, _| {
         Ok(Datum::Int32(elements(a[0]).count() as i32))
     });
@@ -733,6 +756,38 @@ fn ranges(t: &mut Table) {
         };
         Ok(Datum::Bool(!x.is_empty() && !y.is_empty() && (meets(x, y) || meets(y, x))))
     });
+    t.add("range_union", "anyrange + anyrange -> anyrange", FAILS, |a, _, m| {
+        let (x, y) = (range(&a[0]), range(&a[1]));
+        if !x.is_empty() && !y.is_empty() && is_apart(x, y) {
+            let message = "result of range union would not be contiguous";
+            return Err(EvalError::new(SqlState::new("22000"), message));
+        }
+        merged(a[0], a[1], m)
+    });
+    t.add(
+        "range_merge",
+        "range_merge(anyrange, anyrange) -> anyrange -- both and what is between",
+        FAILS,
+        |a, _, m| merged(a[0], a[1], m),
+    );
+    t.add("range_difference", "anyrange - anyrange -> anyrange", FAILS, |a, _, m| {
+        let (x, y) = (range(&a[0]), range(&a[1]));
+        if x.is_empty() || y.is_empty() || is_before(x, y) || is_before(y, x) {
+            return Ok(a[0]);
+        }
+        let (from_left, to_right) = (cmp_lower(x, y) == Ordering::Less, cmp_upper(x, y) == Ordering::Greater);
+        // An end of the one that is taken away ends the rest, the other way round.
+        let ((yl, yl_in), (yu, yu_in)) = (y.lower(), y.upper());
+        match (from_left, to_right) {
+            (true, true) => Err(EvalError::new(
+                SqlState::new("22000"),
+                "result of range difference would not be contiguous",
+            )),
+            (true, false) => make_range(x.lower(), (yl, !yl_in), m),
+            (false, true) => make_range((yu, !yu_in), x.upper(), m),
+            (false, false) => Ok(m.range(1, Datum::Null, Datum::Null)),
+        }
+    });
     t.add("range_intersect", "anyrange * anyrange -> anyrange", MAYBE_FAILS, |a, _, m| {
         let (x, y) = (range(&a[0]), range(&a[1]));
         if x.is_empty() || y.is_empty() || is_before(x, y) || is_before(y, x) {
@@ -742,6 +797,29 @@ fn ranges(t: &mut Table) {
         let upper = if cmp_upper(x, y) == Ordering::Less { x.upper() } else { y.upper() };
         make_range(lower, upper, m)
     });
+}
+
+/// The least range that holds both.
+fn merged<'a>(a: Datum<'a>, b: Datum<'a>, arena: &'a Arena) -> Result<Datum<'a>, EvalError> {
+    let (x, y) = (range(&a), range(&b));
+    if x.is_empty() {
+        return Ok(b);
+    }
+    if y.is_empty() {
+        return Ok(a);
+    }
+    let lower = if cmp_lower(x, y) == Ordering::Less { x.lower() } else { y.lower() };
+    let upper = if cmp_upper(x, y) == Ordering::Less { y.upper() } else { x.upper() };
+    make_range(lower, upper, arena)
+}
+
+/// Whether neither overlaps nor touches the other.
+fn is_apart(x: RangeRef<'_>, y: RangeRef<'_>) -> bool {
+    let gap = |x: RangeRef<'_>, y: RangeRef<'_>| {
+        let ((u, ui), (l, li)) = (x.upper(), y.lower());
+        is_before(x, y) && !(u == l && (ui || li))
+    };
+    gap(x, y) || gap(y, x)
 }
 
 fn cmp_lower(x: RangeRef<'_>, y: RangeRef<'_>) -> Ordering {

@@ -7,6 +7,15 @@ use repr::{Arena, Datum, EvalError, Jsonb, Numeric};
 use super::compare::{elements, print_value};
 use super::registry::{FAILS, LAX_FAILS, LAX_MAYBE, MAYBE, MAYBE_FAILS, PURE, Table};
 
+/// The element at an index; the first or last of a scalar is itself.
+fn at_index(of: Jsonb<'_>, index: i64) -> Option<Jsonb<'_>> {
+    match of.kind() {
+        JsonbKind::Object => None,
+        JsonbKind::Array => of.get_index(index),
+        _ => matches!(index, 0 | -1).then_some(of),
+    }
+}
+
 pub(super) fn register(t: &mut Table) {
     t.add("jsonb_get", "jsonb -> text -> jsonb -- the member with this key", MAYBE, |a, _, _| {
         Ok(a[0].jsonb().get(a[1].text()).map_or(Datum::Null, Datum::Jsonb))
@@ -23,14 +32,14 @@ pub(super) fn register(t: &mut Table) {
         "jsonb_get_index",
         "jsonb -> int4 -> jsonb; jsonb -> int2 -> jsonb; jsonb -> int8 -> jsonb -- the element at this index",
         MAYBE,
-        |a, _, _| Ok(a[0].jsonb().get_index(a[1].int()).map_or(Datum::Null, Datum::Jsonb)),
+        |a, _, _| Ok(at_index(a[0].jsonb(), a[1].int()).map_or(Datum::Null, Datum::Jsonb)),
     );
     t.add(
         "jsonb_get_index_text",
         "jsonb ->> int4 -> text; jsonb ->> int2 -> text; jsonb ->> int8 -> text -- the element at this index, as text",
         MAYBE,
         |a, _, m| {
-            let found = a[0].jsonb().get_index(a[1].int()).and_then(|j| j.as_text(m));
+            let found = at_index(a[0].jsonb(), a[1].int()).and_then(|j| j.as_text(m));
             Ok(found.map_or(Datum::Null, Datum::Text))
         },
     );
@@ -134,6 +143,35 @@ pub(super) fn register(t: &mut Table) {
         },
     );
     t.add(
+        "jsonb_set_lax",
+        "jsonb_set_lax(jsonb, text[], jsonb) -> jsonb; jsonb_set_lax(jsonb, text[], jsonb, bool) -> jsonb; \
+         jsonb_set_lax(jsonb, text[], jsonb, bool, text) -> jsonb -- as jsonb_set; the last says what NULL does",
+        LAX_MAYBE,
+        |a, _, m| {
+            if [0, 1].iter().any(|i| a[*i].is_null()) || a[3..].iter().any(|d| d.is_null()) {
+                return Ok(Datum::Null);
+            }
+            let (of, path, create) = (a[0].jsonb(), path(a[1])?, a.get(3).is_none_or(Datum::bool));
+            if !a[2].is_null() {
+                return of.set(&path, a[2].jsonb(), create, m).map(Datum::Jsonb);
+            }
+            match a.get(4).map_or("use_json_null", |t| t.text()) {
+                "use_json_null" => of.set(&path, Jsonb::NULL, create, m).map(Datum::Jsonb),
+                "delete_key" => of.delete_path(&path, m).map(Datum::Jsonb),
+                "return_target" => Ok(a[0]),
+                "raise_exception" => Err(EvalError::new(
+                    repr::SqlState::new("22004"),
+                    "JSON value must not be null",
+                )
+                .with_hint("To avoid, either change the null_value_treatment argument or ensure that an SQL NULL is not passed.")),
+                _ => Err(EvalError::new(
+                    code::INVALID_PARAMETER_VALUE,
+                    "null_value_treatment must be \"delete_key\", \"return_target\", \"use_json_null\", or \"raise_exception\"",
+                )),
+            }
+        },
+    );
+    t.add(
         "jsonb_insert",
         "jsonb_insert(jsonb, text[], jsonb) -> jsonb; jsonb_insert(jsonb, text[], jsonb, bool) -> jsonb",
         FAILS,
@@ -169,8 +207,14 @@ pub(super) fn register(t: &mut Table) {
             if kind.eq_ignore_ascii_case("value") {
                 return Ok(Datum::Bool(repr::json::is_json(a[0].text())));
             }
+            let lower = kind.to_ascii_lowercase();
+            let (kind, unique) = match lower.strip_suffix(" with unique keys") {
+                Some(kind) => (kind, true),
+                None => (lower.as_str(), false),
+            };
             let Ok(d) = repr::json::parse(a[0].text(), m) else { return Ok(Datum::Bool(false)) };
-            Ok(Datum::Bool(match (kind.to_ascii_lowercase().as_str(), d.jsonb().kind()) {
+            let of_kind = match (kind, d.jsonb().kind()) {
+                ("value", _) => true,
                 ("array", k) => k == JsonbKind::Array,
                 ("object", k) => k == JsonbKind::Object,
                 ("scalar", k) => !matches!(k, JsonbKind::Array | JsonbKind::Object),
@@ -180,7 +224,8 @@ pub(super) fn register(t: &mut Table) {
                         format!("unknown kind of JSON: \"{kind}\""),
                     ));
                 }
-            }))
+            };
+            Ok(Datum::Bool(of_kind && (!unique || repr::json::has_unique_keys(a[0].text()))))
         },
     );
 
@@ -532,5 +577,10 @@ mod tests {
         assert_eq!(error("jsonb_set", &["1::jsonb", "{a}", "1"]), "22023 cannot set path in scalar");
         assert_eq!(run("is_json", &["{\"a\":1}", "object"]), "t");
         assert_eq!(run("is_json", &["{a:1}"]), "f");
+        assert_eq!(run("is_json", &["[{\"a\":1,\"b\":2}]", "value with unique keys"]), "t");
+        assert_eq!(run("is_json", &["[{\"a\":1,\"\\u0061\":2}]", "value with unique keys"]), "f");
+        assert_eq!(run("->>", &["\"x\"::jsonb", "0::int4"]), "x");
+        assert_eq!(run("->", &["5::jsonb", "-1::int4"]), "5");
+        assert_eq!(run("->", &["{}::jsonb", "0::int4"]), "NULL");
     }
 }

@@ -173,6 +173,23 @@ fn asinh(x: f64) -> f64 {
     }
 }
 
+/// Angles that are whole multiples of 30 or 45 degrees come out exactly.
+fn arc_exact(degrees: f64) -> f64 {
+    let near = (degrees / 15.0).round() * 15.0;
+    if (degrees - near).abs() < 1e-12 { near } else { degrees }
+}
+
+/// Euclid's; NaN where one is not finite.
+fn numeric_gcd(mut a: Numeric, mut b: Numeric) -> Result<Numeric, EvalError> {
+    if !a.is_finite() || !b.is_finite() {
+        return Numeric::parse("NaN");
+    }
+    while !b.is_zero() {
+        (a, b) = (b, a.rem(b)?);
+    }
+    Ok(a.abs())
+}
+
 fn log_domain(x: f64) -> Result<f64, EvalError> {
     const BAD_LOG: SqlState = SqlState::new("2201E");
     match x {
@@ -328,6 +345,8 @@ pub(super) fn register(t: &mut Table) {
             135.0 => -1.0,
             x => degrees_exact(x, 0.0) / degrees_exact(x, 90.0),
         };
+        "acosd" "acosd(float8) -> float8 -- in degrees" |x| arc_exact(x.acos().to_degrees());
+        "asind" "asind(float8) -> float8 -- in degrees" |x| arc_exact(x.asin().to_degrees());
         "atand" "atand(float8) -> float8 -- in degrees" |x| x.atan().to_degrees();
     }
     t.add("float8_degrees", "degrees(float8) -> float8", FAILS, |a, _, _| {
@@ -388,6 +407,20 @@ pub(super) fn register(t: &mut Table) {
     t.add("int8_lcm", "lcm(int8, int8) -> int8", FAILS, |a, _, _| {
         let n = lcm(a[0].int().into(), a[1].int().into());
         i64::try_from(n).map(Datum::Int64).map_err(|_| out_of_range("bigint"))
+    });
+    t.add("numeric_gcd", "gcd(numeric, numeric) -> numeric", FAILS, |a, _, _| {
+        numeric_gcd(num(&a[0]), num(&a[1])).map(Datum::Numeric)
+    });
+    t.add("numeric_lcm", "lcm(numeric, numeric) -> numeric", FAILS, |a, _, _| {
+        let (x, y) = (num(&a[0]), num(&a[1]));
+        if x.is_finite() && y.is_finite() && (x.is_zero() || y.is_zero()) {
+            return Ok(Datum::Numeric(Numeric::ZERO));
+        }
+        let gcd = numeric_gcd(x, y)?;
+        if gcd.is_nan() {
+            return Ok(Datum::Numeric(gcd));
+        }
+        x.div(gcd)?.mul(y).map(|n| Datum::Numeric(n.abs()))
     });
     t.add("factorial", "factorial(int8) -> numeric", FAILS, |a, _, _| match a[0].int() {
         n if n < 0 => Err(EvalError::new(

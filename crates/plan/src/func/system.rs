@@ -44,13 +44,14 @@ pub(super) fn register(t: &mut Table) {
             }
             (1042, _) if typmod < 0 => "bpchar".into(),
             (2249, _) => "record".into(),
+            (705, _) => "unknown".into(),
             (_, Some(ty)) => ty.to_string(),
             (_, None) => "???".into(),
         };
         Ok(Datum::Text(m.text(&name)))
     });
-    t.add("pg_typeof", "pg_typeof(any) -> text -- the type's name", LAX, |a, _, m| {
-        Ok(Datum::Text(m.text(&super::compare::type_of_value(&a[0]).name())))
+    t.add("pg_typeof", "pg_typeof(any) -> regtype -- the value's type", LAX, |a, _, _| {
+        Ok(Datum::UInt32(super::compare::type_of_value(&a[0]).oid()))
     });
     t.add("to_regtype", "to_regtype(text) -> regtype -- NULL if there is no such type", MAYBE, |a, _, _| {
         Ok(type_by_name(a[0].text(), &[]).map_or(Datum::Null, |t| Datum::UInt32(t.oid())))

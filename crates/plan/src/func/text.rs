@@ -340,24 +340,19 @@ pub(super) fn register(t: &mut Table) {
     t.add("quote_literal", "quote_literal(text) -> text -- as a string in SQL", PURE, |a, _, m| {
         Ok(Datum::Text(m.text(&quote_literal(a[0].text()))))
     });
-    t.add("quote_literal_any", "quote_literal(anynonarray) -> text", PURE, |a, _, m| {
+    t.add("quote_literal_any", "quote_literal(any) -> text", PURE, |a, _, m| {
         let mut out = String::new();
         print_cast(a[0], &mut out);
         Ok(Datum::Text(m.text(&quote_literal(&out))))
     });
-    t.add(
-        "quote_nullable",
-        "quote_nullable(text) -> text; quote_nullable(anynonarray) -> text",
-        LAX,
-        |a, _, m| {
-            if a[0].is_null() {
-                return Ok(Datum::Text("NULL"));
-            }
-            let mut out = String::new();
-            print_cast(a[0], &mut out);
-            Ok(Datum::Text(m.text(&quote_literal(&out))))
-        },
-    );
+    t.add("quote_nullable", "quote_nullable(text) -> text; quote_nullable(any) -> text", LAX, |a, _, m| {
+        if a[0].is_null() {
+            return Ok(Datum::Text("NULL"));
+        }
+        let mut out = String::new();
+        print_cast(a[0], &mut out);
+        Ok(Datum::Text(m.text(&quote_literal(&out))))
+    });
     t.add(
         "format",
         "format(text, variadic any) -> text; format(text) -> text -- a template with %s, %I, %L, %1$s",

@@ -49,6 +49,17 @@ pub enum Bound {
     UnboundedFollowing,
 }
 
+/// `EXCLUDE …`: what a frame leaves out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of SQL")]
+pub enum Exclude {
+    #[default]
+    NoOthers,
+    CurrentRow,
+    Group,
+    Ties,
+}
+
 /// Which rows of the partition a call sees from each row. Ends of RANGE that are neither unbounded nor the current row's
 /// peers are values that the call's arguments hold, see [`Call::limits`]; the number in the bound says nothing then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +70,8 @@ pub struct Frame {
     pub start: Bound,
     /// To, inclusive.
     pub end: Bound,
+    /// Less these.
+    pub exclude: Exclude,
 }
 
 /// A call over a window.
@@ -120,7 +133,7 @@ pub fn description(calls: &[Call], keys: usize) -> String {
             Units::Groups => "groups",
         };
         format!(
-            "{} {} {} {} {} {} {units} {} {}",
+            "{} {} {} {} {} {} {units} {} {} {}",
             if c.aggregate { "aggregate" } else { "window" },
             c.name,
             c.args,
@@ -128,7 +141,13 @@ pub fn description(calls: &[Call], keys: usize) -> String {
             u8::from(c.ignore_nulls),
             u8::from(c.desc),
             bound(c.frame.start),
-            bound(c.frame.end)
+            bound(c.frame.end),
+            match c.frame.exclude {
+                Exclude::NoOthers => "none",
+                Exclude::CurrentRow => "row",
+                Exclude::Group => "group",
+                Exclude::Ties => "ties",
+            }
         )
     };
     let calls: Vec<String> = calls.iter().map(call).collect();
@@ -160,7 +179,14 @@ pub(crate) fn parse(text: &str) -> Option<(usize, Vec<Call>)> {
             _ => Units::Groups,
         };
         let (start, end) = (bound(w.next()?)?, bound(w.next()?)?);
-        Some(Call { name, aggregate, args, filter, ignore_nulls, frame: Frame { units, start, end }, desc })
+        let exclude = match w.next()? {
+            "none" => Exclude::NoOthers,
+            "row" => Exclude::CurrentRow,
+            "group" => Exclude::Group,
+            _ => Exclude::Ties,
+        };
+        let frame = Frame { units, start, end, exclude };
+        Some(Call { name, aggregate, args, filter, ignore_nulls, frame, desc })
     };
     Some((keys, parts.map(call).collect::<Option<Vec<Call>>>()?))
 }
@@ -275,7 +301,17 @@ impl Partition {
         (from, to.max(from))
     }
 
-    /// The frame of row `i`: from, to (exclusive).
+    /// Whether row `j` stays in the frame of row `i`.
+    fn stays(&self, i: usize, j: usize, exclude: Exclude) -> bool {
+        match exclude {
+            Exclude::NoOthers => true,
+            Exclude::CurrentRow => i != j,
+            Exclude::Group => self.group[i] != self.group[j],
+            Exclude::Ties => i == j || self.group[i] != self.group[j],
+        }
+    }
+
+    /// The frame of row `i` before anything is excluded: from, to (exclusive).
     fn frame(&self, i: usize, call: &Call, args: usize, all: &[Vec<Datum<'_>>]) -> (usize, usize) {
         let frame = call.frame;
         if call.limits() > 0 {
@@ -400,12 +436,14 @@ fn over_frames(
     let mut last = None;
     for i in 0..all.len() {
         let (from, to) = partition.frame(i, call, args.start, all);
-        if last == Some((from, to)) {
+        let exclude = call.frame.exclude;
+        if last == Some((from, to)) && exclude == Exclude::NoOthers {
             out.push(out[i - 1].clone());
             continue;
         }
         last = Some((from, to));
-        let frame: Vec<Row> = packed[from..to].iter().flatten().cloned().collect();
+        let inside = (from..to).filter(|j| partition.stays(i, *j, exclude));
+        let frame: Vec<Row> = inside.filter_map(|j| packed[j].clone()).collect();
         out.push(match frame.is_empty() {
             true => Row::pack([func.over_nothing()]),
             false => func.evaluate(&frame, ty)?,
@@ -481,7 +519,10 @@ fn pure(
                 }
                 "first_value" | "last_value" | "nth_value" => {
                     let (from, to) = partition.frame(i, call, args.start, all);
-                    let seen = |j: &usize| !call.ignore_nulls || !value(*j).is_null();
+                    let seen = |j: &usize| {
+                        partition.stays(i, *j, call.frame.exclude)
+                            && (!call.ignore_nulls || !value(*j).is_null())
+                    };
                     let found = match call.name.as_str() {
                         "first_value" => (from..to).find(seen),
                         "last_value" => (from..to).rev().find(seen),
@@ -541,13 +582,20 @@ mod tests {
 
     #[test]
     fn peers_share_rank_and_range_frames() {
-        let range = Frame { units: Units::Range, start: Bound::UnboundedPreceding, end: Bound::CurrentRow };
+        let exclude = Exclude::NoOthers;
+        let range =
+            Frame { units: Units::Range, start: Bound::UnboundedPreceding, end: Bound::CurrentRow, exclude };
         let rows = [(1, Some(10)), (2, Some(20)), (2, Some(30)), (3, None)];
         assert_eq!(run("rank", range, &rows), ["Int64(1)", "Int64(2)", "Int64(2)", "Int64(4)"]);
         assert_eq!(run("dense_rank", range, &rows), ["Int64(1)", "Int64(2)", "Int64(2)", "Int64(3)"]);
         assert_eq!(run("last_value", range, &rows), ["Int64(10)", "Int64(30)", "Int64(30)", "Null"]);
-        let around = Frame { units: Units::Rows, start: Bound::Preceding(1), end: Bound::Following(1) };
+        let around =
+            Frame { units: Units::Rows, start: Bound::Preceding(1), end: Bound::Following(1), exclude };
         assert_eq!(run("last_value", around, &rows), ["Int64(20)", "Int64(30)", "Null", "Null"]);
+        let ties = Frame { exclude: Exclude::Ties, ..range };
+        assert_eq!(run("last_value", ties, &rows), ["Int64(10)", "Int64(20)", "Int64(30)", "Null"]);
+        let group = Frame { exclude: Exclude::Group, ..range };
+        assert_eq!(run("last_value", group, &rows), ["Null", "Int64(10)", "Int64(10)", "Int64(30)"]);
         assert_eq!(run("lag", range, &rows), ["Null", "Int64(10)", "Int64(20)", "Int64(30)"]);
     }
 }

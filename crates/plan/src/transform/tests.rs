@@ -291,8 +291,10 @@ fn union_cancels_opposites() {
 
 /// `SELECT *, row_number() OVER (PARTITION BY #0 ORDER BY #1 DESC, #2)` over three columns, the number last.
 fn numbered() -> RelationExpr {
-    use crate::func::window::{self, Bound, Call, Frame, Units};
-    let frame = Frame { units: Units::Range, start: Bound::UnboundedPreceding, end: Bound::CurrentRow };
+    use crate::func::window::{self, Bound, Call, Exclude, Frame, Units};
+    let exclude = Exclude::NoOthers;
+    let frame =
+        Frame { units: Units::Range, start: Bound::UnboundedPreceding, end: Bound::CurrentRow, exclude };
     let number = Call {
         name: "row_number".into(),
         aggregate: false,

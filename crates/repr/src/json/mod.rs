@@ -115,6 +115,16 @@ pub fn members(document: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     })
 }
 
+/// Whether no object in a valid document has two members of one name: `IS JSON WITH UNIQUE KEYS`.
+pub fn has_unique_keys(document: &str) -> bool {
+    if let Some(all) = members(document) {
+        let mut keys: Vec<&str> = all.iter().map(|(key, _)| key.as_ref()).collect();
+        keys.sort_unstable();
+        return keys.windows(2).all(|two| two[0] != two[1]) && all.iter().all(|(_, v)| has_unique_keys(v));
+    }
+    elements(document).is_none_or(|all| all.iter().all(|v| has_unique_keys(v)))
+}
+
 /// What stands between brackets, separated by commas.
 fn parts<'a, T>(
     document: &'a str,

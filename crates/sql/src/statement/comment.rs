@@ -42,13 +42,17 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
         "cluster",
         "role",
         "type",
+        "network policy",
+        "cluster replica",
     ];
     let Some(kind) = p.one_of(&kinds) else { return Err(p.error("the kind of object")) };
     let mut name = p.object_name()?;
     p.expect("is")?;
     let text = if p.word("null") { None } else { Some(p.string()?) };
     match kind {
-        "schema" | "database" | "cluster" | "role" | "type" => Ok(Statement::NoOp),
+        "schema" | "database" | "cluster" | "role" | "network policy" | "cluster replica" => {
+            Ok(Statement::NoOp)
+        }
         "column" => match name.0.pop() {
             Some(ObjectNamePart::Identifier(column)) if !name.0.is_empty() => {
                 Ok(Statement::Column { object: name, column, text })

@@ -33,6 +33,17 @@ const KINDS: [(&str, &str); 14] = [
 
 /// Behind `DROP`.
 pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
+    if p.word("owned by") {
+        while !p.at_end() {
+            p.next();
+        }
+        return Ok(Statement::NoOp("DROP OWNED"));
+    }
+    if p.word("cluster replica") {
+        p.word("if exists");
+        p.comma_separated(|p| p.object_name())?;
+        return Ok(Statement::NoOp("DROP CLUSTER REPLICA"));
+    }
     let Some((_, kind)) = KINDS.iter().find(|(word, _)| p.word(word)) else {
         return Err(p.error("the kind of object to drop"));
     };

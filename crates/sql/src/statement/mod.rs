@@ -23,6 +23,7 @@ pub(crate) mod source;
 pub(crate) mod subscribe;
 pub(crate) mod table;
 pub(crate) mod transaction;
+pub(crate) mod types;
 pub(crate) mod variable;
 pub(crate) mod view;
 mod webhook;
@@ -101,8 +102,14 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
     if ["grant", "revoke", "reassign"].iter().any(|w| p.is(w)) {
         return Ok(Statement::Database(database::parse_grant(p)?));
     }
+    if p.word("truncate") {
+        p.word("table");
+        let tables = p.comma_separated(|p| p.object_name())?;
+        let _ = p.one_of(&["restart identity", "continue identity"]);
+        let _ = p.one_of(&["cascade", "restrict"]);
+        return Ok(Statement::Truncate(tables));
+    }
     for (word, instead) in [
-        ("truncate", "Use DELETE FROM."),
         ("refresh", "Materialized views are always up to date here."),
         ("listen", "Use SUBSCRIBE."),
         ("notify", "Use SUBSCRIBE."),
@@ -165,9 +172,13 @@ fn create(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
     if ["database", "schema", "cluster", "role", "user"].iter().any(|w| p.is(w)) {
         return Ok(Statement::Database(database::parse_create(p)?));
     }
+    if p.word("type") {
+        return Ok(Statement::Type(types::parse(p)?));
+    }
     for (word, instead) in [
+        ("domain", "Use the type itself; a view can check values."),
+        ("network policy", "Listen on 127.0.0.1, or use a firewall."),
         ("unique index", "An index here only makes reads fast. Use CREATE INDEX."),
-        ("type", ""),
         ("function", "Use a view."),
         ("trigger", "Use a materialized view or SUBSCRIBE."),
         ("sequence", ""),
@@ -188,7 +199,10 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         Statement::NoOp(tag) => Ok(Plan::NoOp(tag)),
         Statement::Query(query) => match variable::plan_set_config(planner, &query)? {
             Some(plan) => Ok(plan),
-            None => Ok(Plan::Select(planner.plan_select(&query)?)),
+            None => match variable::plan_sleep(planner, &query)? {
+                Some(plan) => Ok(plan),
+                None => Ok(Plan::Select(planner.plan_select(&query)?)),
+            },
         },
         Statement::Insert(s) => write::plan_insert(planner, *s),
         Statement::Update(s) => write::plan_update(planner, *s),
@@ -212,5 +226,7 @@ pub(crate) fn plan(planner: &Planner<'_>, statement: Statement) -> Result<Plan, 
         Statement::Database(s) => database::plan(planner, s),
         Statement::Alter(s) => alter::plan(planner, s),
         Statement::Comment(s) => comment::plan(planner, s),
+        Statement::Type(s) => types::plan(planner, s),
+        Statement::Truncate(tables) => write::plan_truncate(planner, &tables),
     }
 }

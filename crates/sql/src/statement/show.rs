@@ -249,7 +249,6 @@ fn objects(
         "roles" => {
             Some((&[("name", false), ("comment", false)], vec![vec![Some("materialize".into()), none()]]))
         }
-        "types" => Some((&[("name", false), ("comment", false)], vec![])),
         _ => None,
     };
     if let Some((columns, rows)) = fixed {
@@ -265,6 +264,7 @@ fn objects(
         "sinks" => &[ItemKind::Sink],
         "connections" => &[ItemKind::Connection],
         "secrets" => &[ItemKind::Secret],
+        "types" => &[ItemKind::Type],
         _ => &[
             ItemKind::Table,
             ItemKind::Source,
@@ -276,6 +276,15 @@ fn objects(
             ItemKind::Secret,
             ItemKind::Type,
         ],
+    };
+    // The old binary said FROM of the object, too.
+    let of_object = |name: &ObjectName| {
+        let schema = names::parts(name).pop().unwrap_or_default();
+        kind == "indexes" && !planner.catalog.schema_exists(planner.catalog.current_database(), &schema)
+    };
+    let (from, on) = match from {
+        Some(name) if on.is_none() && of_object(&name) => (None, Some(name)),
+        from => (from, on),
     };
     let schema = match &from {
         Some(name) => names::parts(name).pop(),

@@ -67,7 +67,7 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
             Ok((expr, desc, nulls_first))
         })?);
     }
-    let with = p.with_options()?;
+    let with = p.known_options(&["SNAPSHOT", "PROGRESS"])?;
     let as_of = p.as_of()?;
     let up_to = if p.word("up to") { Some(p.expr()?) } else { None };
     Ok(Statement::Subscribe(Box::new(Subscribe { of, output, with, as_of, up_to })))

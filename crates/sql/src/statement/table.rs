@@ -2,11 +2,12 @@
 
 use repr::error::code;
 use repr::{ColumnType, RelationDesc, ScalarType, SqlError};
-use sqlparser::ast::{ColumnOption, Ident, Spanned};
+use sqlparser::ast::{ColumnOption, Expr, Ident, Spanned, TableConstraint};
 use sqlparser::tokenizer::Token;
 
 use super::CreateModifiers;
 use crate::ast::{CreateTable, TableQuery};
+use crate::catalog::ObjectName;
 use crate::parse::{Heads, fold, quote};
 use crate::plan::{CreateItem, CreatePlan, Plan};
 use crate::planner::{Planner, full_name};
@@ -15,7 +16,7 @@ use crate::planner::{Planner, full_name};
 pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<CreateTable, SqlError> {
     let if_not_exists = p.if_not_exists();
     let name = p.object_name()?;
-    let mut columns = vec![];
+    let (mut columns, mut keys) = (vec![], vec![]);
     let names = column_names(p)?;
     if names.is_some() || p.is("as") || p.is("with") {
         let options = p.with_options()?;
@@ -27,6 +28,7 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Cre
         return Ok(CreateTable {
             name,
             columns,
+            keys,
             temporary: modifiers.temporary,
             if_not_exists,
             options,
@@ -37,16 +39,19 @@ pub(crate) fn parse(p: &mut Heads<'_>, modifiers: CreateModifiers) -> Result<Cre
             return Err(p.error("\"(\""));
         }
         let (cols, constraints) = p.sql(|p| p.parse_columns())?;
-        if !constraints.is_empty() {
-            return Err(crate::plan::unsupported(
-                "a constraint of a table",
-                "NOT NULL of a column is supported.",
-            ));
-        }
+        keys = constraints;
         columns = cols;
     }
     let options = p.with_options()?;
-    Ok(CreateTable { name, columns, temporary: modifiers.temporary, if_not_exists, options, query: None })
+    Ok(CreateTable {
+        name,
+        columns,
+        keys,
+        temporary: modifiers.temporary,
+        if_not_exists,
+        options,
+        query: None,
+    })
 }
 
 /// `(name, …) AS`; nothing is taken if it is something else.
@@ -71,8 +76,31 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
         return plan_as(planner, &s, query);
     }
     planner.forbid_parameters();
-    let name = planner.new_name(&s.name, s.temporary)?;
+    let name = table_name(planner, &s)?;
     let (retain_history, with) = super::source::history(planner, &s.options)?;
+    let mut primary: Vec<String> = vec![];
+    for key in &s.keys {
+        match key {
+            TableConstraint::PrimaryKey(k) => {
+                for c in &k.columns {
+                    let Expr::Identifier(column) = &c.column.expr else { continue };
+                    let name = fold(column);
+                    if !s.columns.iter().any(|c| fold(&c.name) == name) {
+                        let message = format!("column \"{name}\" named in key does not exist");
+                        return Err(planner.error(column.span, code::UNDEFINED_COLUMN, message));
+                    }
+                    primary.push(name);
+                }
+                unenforced(planner, "PRIMARY KEY");
+            }
+            TableConstraint::Unique(_) => unenforced(planner, "UNIQUE"),
+            TableConstraint::ForeignKey(_) => unenforced(planner, "FOREIGN KEY"),
+            other => {
+                let instead = "NOT NULL of a column is supported.";
+                return Err(planner.unsupported(other.span(), "this constraint of a table", instead));
+            }
+        }
+    }
     let mut columns = vec![];
     let mut defaults = vec![];
     let mut texts = vec![];
@@ -83,7 +111,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
             return Err(planner.error(c.name.span, code::DUPLICATE_COLUMN, message));
         }
         let ty = planner.data_type(&c.data_type).map_err(|e| planner.text.at(c.name.span, e))?;
-        let mut nullable = true;
+        let mut nullable = !primary.contains(&column);
         let mut default = None;
         for o in &c.options {
             match &o.option {
@@ -96,11 +124,12 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
                         .map_err(|error| super::write::assignment_error(error, &column, &ty))?;
                     default = Some(e.to_string());
                 }
-                ColumnOption::PrimaryKey(_) | ColumnOption::Unique(_) => {
-                    let instead =
-                        "Uniqueness is not enforced here: leave it out, or use DISTINCT ON in a view.";
-                    return Err(planner.unsupported(c.name.span, "PRIMARY KEY or UNIQUE", instead));
+                ColumnOption::PrimaryKey(_) => {
+                    nullable = false;
+                    unenforced(planner, "PRIMARY KEY");
                 }
+                ColumnOption::Unique(_) => unenforced(planner, "UNIQUE"),
+                ColumnOption::ForeignKey(_) => unenforced(planner, "REFERENCES"),
                 ColumnOption::Collation(_) => {}
                 other => {
                     let instead = "NOT NULL and DEFAULT are supported.";
@@ -112,7 +141,7 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
                 }
             }
         }
-        let mut text = format!("{} {}", quote(&column), type_text(&ty));
+        let mut text = format!("{} {}", quote(&column), planner.type_text(&c.data_type, &ty)?);
         if !nullable {
             text.push_str(" NOT NULL");
         }
@@ -123,14 +152,13 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
         columns.push((column, ty.nullable(nullable)));
         defaults.push(default);
     }
-    let temporary = if s.temporary { "TEMPORARY " } else { "" };
-    let create_sql = format!("CREATE {temporary}TABLE {} ({}){with}", full_name(&name), texts.join(", "));
+    let create_sql = format!("CREATE TABLE {} ({}){with}", full_name(&name), texts.join(", "));
     Ok(Plan::Create(Box::new(CreatePlan {
         name,
         create_sql,
         replace: None,
         if_not_exists: s.if_not_exists,
-        temporary: s.temporary,
+        temporary: false,
         uses: planner.uses(),
         retain_history,
         desc: Some(RelationDesc::new(columns)),
@@ -138,9 +166,24 @@ pub(crate) fn plan(planner: &Planner<'_>, s: CreateTable) -> Result<Plan, SqlErr
     })))
 }
 
+/// A temporary table is a table in a schema of the session, which goes with it.
+fn table_name(planner: &Planner<'_>, s: &CreateTable) -> Result<ObjectName, SqlError> {
+    let mut name = planner.new_name(&s.name, s.temporary)?;
+    if s.temporary {
+        name.schema = planner.catalog.temporary_schema().into();
+    }
+    Ok(name)
+}
+
+/// Rows are a multiset: a key says what the writer knows, and is not checked.
+fn unenforced(planner: &Planner<'_>, what: &str) {
+    let notice = SqlError::new(repr::SqlState::new("00000"), format!("{what} is not enforced"));
+    planner.notice(notice.with_hint("To have one row a key, use DISTINCT ON in a view."));
+}
+
 /// `CREATE TABLE … AS`.
 fn plan_as(planner: &Planner<'_>, s: &CreateTable, query: &TableQuery) -> Result<Plan, SqlError> {
-    let name = planner.new_name(&s.name, s.temporary)?;
+    let name = table_name(planner, s)?;
     let (retain_history, with) = super::source::history(planner, &s.options)?;
     let mut rows = planner.plan_select(&query.query)?;
     if query.names.len() > rows.desc.arity() {
@@ -158,8 +201,7 @@ fn plan_as(planner: &Planner<'_>, s: &CreateTable, query: &TableQuery) -> Result
     }
     let texts: Vec<String> =
         columns.iter().map(|(n, ty)| format!("{} {}", quote(n), type_text(&ty.scalar))).collect();
-    let temporary = if s.temporary { "TEMPORARY " } else { "" };
-    let create_sql = format!("CREATE {temporary}TABLE {} ({}){with}", full_name(&name), texts.join(", "));
+    let create_sql = format!("CREATE TABLE {} ({}){with}", full_name(&name), texts.join(", "));
     let defaults = vec![None; columns.len()];
     let desc = RelationDesc::new(columns);
     rows.desc = desc.clone();
@@ -168,7 +210,7 @@ fn plan_as(planner: &Planner<'_>, s: &CreateTable, query: &TableQuery) -> Result
         create_sql,
         replace: None,
         if_not_exists: s.if_not_exists,
-        temporary: s.temporary,
+        temporary: false,
         uses: vec![],
         retain_history,
         desc: Some(desc),

@@ -18,6 +18,7 @@ pub(crate) enum Statement {
         value: Option<String>,
         local: bool,
     },
+    ResetAll,
     /// `SET TRANSACTION …`.
     Transaction,
     Discard,
@@ -29,6 +30,9 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Statement, SqlError> {
             return Err(p.error("ALL"));
         }
         return Ok(Statement::Discard);
+    }
+    if p.word("reset all") {
+        return Ok(Statement::ResetAll);
     }
     if p.word("reset") {
         let name = name(p)?;
@@ -121,9 +125,31 @@ pub(crate) fn plan_set_config(planner: &Planner<'_>, query: &Query) -> Result<Op
     Ok(Some(Plan::SetConfig(settings, RelationDesc::new(columns))))
 }
 
+/// `SELECT pg_sleep(seconds)` or `mz_sleep`, without anything else: the session waits, nothing else does.
+pub(crate) fn plan_sleep(planner: &Planner<'_>, query: &Query) -> Result<Option<Plan>, SqlError> {
+    let SetExpr::Select(select) = &*query.body.body else { return Ok(None) };
+    let (call, alias) = match &select.projection[..] {
+        [SelectItem::UnnamedExpr(Expr::Function(f))] => (f, None),
+        [SelectItem::ExprWithAlias { expr: Expr::Function(f), alias }] => (f, Some(fold(alias))),
+        _ => return Ok(None),
+    };
+    let name = planner.parts(&call.name)?.pop().unwrap_or_default();
+    let alone = select.from.is_empty() && select.selection.is_none() && query.body.with.is_none();
+    if !alone || !["pg_sleep", "mz_sleep"].contains(&name.as_str()) {
+        return Ok(None);
+    }
+    let FunctionArguments::List(list) = &call.args else { return Ok(None) };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(e))] = &list.args[..] else { return Ok(None) };
+    let seconds = planner.plan_constant_of(e, &ScalarType::Float64, "pg_sleep")?;
+    let seconds = planner.at(e, hirs::to_scalar(seconds))?;
+    let desc = RelationDesc::new([(alias.unwrap_or(name), ScalarType::Text.nullable(true))]);
+    Ok(Some(Plan::Sleep(seconds, desc)))
+}
+
 pub(crate) fn plan(_planner: &Planner<'_>, statement: Statement) -> Result<Plan, SqlError> {
     Ok(match statement {
         Statement::Set { name, value, local } => Plan::SetVariable { name, value, local },
+        Statement::ResetAll => Plan::ResetAll,
         Statement::Transaction => Plan::NoOp("SET"),
         Statement::Discard => Plan::Discard,
     })

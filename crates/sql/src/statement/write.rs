@@ -188,20 +188,20 @@ pub(crate) fn plan_insert(planner: &Planner<'_>, s: Insert) -> Result<Plan, SqlE
     }
     let width = arity + scalars.len();
     let rel = hirs::project(hirs::map(rel, scalars), places, width);
-    let returning = returning(planner, item, s.table_alias.as_ref().map(|a| &a.alias), &s.returning)?;
+    let scope = table_scope(item, s.table_alias.as_ref().map(|a| &a.alias));
+    let returning = returning(planner, scope, &s.returning)?;
     let rows = Box::new(select_all(rel, desc.clone())?);
     Ok(Plan::Insert { table: item.id, rows, returning })
 }
 
-/// What comes back, over a row of the table.
+/// What comes back, over a row of the table and, where there is one, of its partner.
 fn returning(
     planner: &Planner<'_>,
-    item: &CatalogItem,
-    alias: Option<&sp::Ident>,
+    scope: Scope,
     items: &Option<Vec<sp::SelectItem>>,
 ) -> Result<Option<(Vec<ScalarExpr>, RelationDesc)>, SqlError> {
     let Some(items) = items else { return Ok(None) };
-    let (scope, env) = (Rc::new(table_scope(item, alias)), Env::default());
+    let (scope, env) = (Rc::new(scope), Env::default());
     let ctx = Ctx::plain(&scope, &env, "RETURNING");
     let mut outputs = vec![];
     for i in items {
@@ -359,15 +359,23 @@ pub(crate) fn plan_update(planner: &Planner<'_>, s: Update) -> Result<Plan, SqlE
             }
         }
     }
-    let width = arity + scalars.len();
+    let mut width = arity + scalars.len();
     let own = planner.get(item)?;
+    let mut shown = vec![];
     let rel = match from {
         None => hirs::map(hirs::filter(own, predicate), scalars),
-        Some(from) => with_partner(own, arity, from, predicate, scalars),
+        Some(from) => {
+            let partner = if s.returning.is_some() { hirs::types_in(&from.rel, &env) } else { vec![] };
+            places.extend(width..width + partner.len());
+            width += partner.len();
+            shown = partner;
+            with_partner(own, arity, from, predicate, scalars, !shown.is_empty())
+        }
     };
     let rel = hirs::project(rel, places, width);
-    let returning = returning(planner, item, alias, &s.returning)?;
+    let returning = returning(planner, (*scope).clone(), &s.returning)?;
     let both = desc.columns.iter().chain(&desc.columns).map(|c| (c.name.clone(), c.ty.clone()));
+    let both = both.chain(shown.into_iter().map(|ty| ("partner".to_string(), ty)));
     let selection = Box::new(select_all(rel, RelationDesc::new(both))?);
     Ok(Plan::ReadThenWrite { table: item.id, selection, update: true, returning })
 }
@@ -389,18 +397,21 @@ fn into_partners(e: &mut HirScalarExpr, arity: usize) {
 }
 
 /// Rows of the table and what `scalars` are for one partner of each that meets the predicate; those without partners go.
-/// Both are planned over the table's columns followed by the partner's.
+/// Both are planned over the table's columns followed by the partner's. `shown`: the partner's own columns come too.
 fn with_partner(
     own: HirRelationExpr,
     arity: usize,
     from: From,
     mut predicate: Vec<HirScalarExpr>,
     mut scalars: Vec<HirScalarExpr>,
+    shown: bool,
 ) -> HirRelationExpr {
     predicate.iter_mut().chain(&mut scalars).for_each(|e| into_partners(e, arity));
     let n = scalars.len();
     let partners = hirs::map(hirs::filter(from.rel, predicate), scalars);
-    let values = hirs::project(partners, (from.arity..from.arity + n).collect(), from.arity + n);
+    let mut columns: Vec<usize> = (from.arity..from.arity + n).collect();
+    columns.extend(0..if shown { from.arity } else { 0 });
+    let values = hirs::project(partners, columns, from.arity + n);
     let one = HirRelationExpr::TopK {
         input: Box::new(values),
         group_key: vec![],
@@ -466,6 +477,24 @@ pub(crate) fn plan_delete(planner: &Planner<'_>, s: Delete) -> Result<Plan, SqlE
         (Some(using), selection) => {
             // A row goes if any row of USING goes with it.
             let from = planner.plan_from(using, &env)?;
+            if s.returning.is_some() {
+                let both = table_scope(item, alias).join(from.scope.clone(), desc.arity());
+                let both = both.map_err(|e| planner.text.at(name.span(), e))?;
+                let predicate = match selection {
+                    Some(selection) => {
+                        let scope = Rc::new(both.clone());
+                        vec![planner.plan_bool(&Ctx::plain(&scope, &env, "WHERE"), selection, "WHERE")?]
+                    }
+                    None => vec![],
+                };
+                let partner = hirs::types_in(&from.rel, &env).into_iter();
+                let names = desc.columns.iter().map(|c| (c.name.clone(), c.ty.clone()));
+                let all = RelationDesc::new(names.chain(partner.map(|ty| ("partner".to_string(), ty))));
+                let rel = with_partner(rel, desc.arity(), from, predicate, vec![], true);
+                let returning = returning(planner, both, &s.returning)?;
+                let selection = Box::new(select_all(rel, all)?);
+                return Ok(Plan::ReadThenWrite { table: item.id, selection, update: false, returning });
+            }
             let mut partners = from.rel;
             if let Some(selection) = selection {
                 let both = table_scope(item, alias).join(from.scope, desc.arity());
@@ -479,6 +508,18 @@ pub(crate) fn plan_delete(planner: &Planner<'_>, s: Delete) -> Result<Plan, SqlE
         }
     }
     let selection = Box::new(select_all(rel, desc.clone())?);
-    let returning = returning(planner, item, alias, &s.returning)?;
+    let returning = returning(planner, table_scope(item, alias), &s.returning)?;
     Ok(Plan::ReadThenWrite { table: item.id, selection, update: false, returning })
+}
+
+/// All rows of the tables go.
+pub(crate) fn plan_truncate(planner: &Planner<'_>, names: &[sp::ObjectName]) -> Result<Plan, SqlError> {
+    let mut tables: Vec<(repr::GlobalId, Box<SelectPlan>)> = vec![];
+    for name in names {
+        let item = table(planner, name, "truncate")?;
+        if tables.iter().all(|(id, _)| *id != item.id) {
+            tables.push((item.id, Box::new(select_all(planner.get(item)?, desc_of(item).clone())?)));
+        }
+    }
+    Ok(Plan::Truncate(tables))
 }
