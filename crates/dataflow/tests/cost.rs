@@ -4,7 +4,7 @@ mod harness;
 
 use dataflow::{Output, work};
 use harness::*;
-use plan::func::window::{self, Bound, Call, Frame, Units};
+use plan::func::window::{self, Bound, Call, Exclude, Frame, Units};
 use plan::func::{FuncRef, aggregate as aggregate_of, ids};
 use plan::{AggregateExpr, ColumnOrder, LocalId, RelationExpr, ScalarExpr};
 use repr::{Datum, Diff, Row, ScalarType};
@@ -52,7 +52,7 @@ fn windowed(name: &str, partition: &[usize], start: Bound, end: Bound) -> Relati
         args: 1,
         filter: false,
         ignore_nulls: false,
-        frame: Frame { units: Units::Rows, start, end },
+        frame: Frame { units: Units::Rows, start, end, exclude: Exclude::NoOthers },
         desc: false,
     };
     let of = if sum { ScalarType::Numeric { scale: None } } else { ScalarType::Int64 };

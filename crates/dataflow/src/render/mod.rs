@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use differential_dataflow::AsCollection;
-use plan::func::window::Windowed;
+use plan::func::window::{Exclude, Windowed};
 use plan::mfp::Mfp;
 use plan::{LocalId, RelationExpr, ScalarExpr, Side};
 use repr::{Diff, EvalError, GlobalId, Row, Timestamp, error::code};
@@ -214,6 +214,8 @@ impl<'s> Context<'_, 's> {
         }
         // Rows of a window, if nobody wants the list that they would come out of.
         if let Some(windowed) = Windowed::of(input)
+            // A frame with a hole is computed with its whole partition.
+            && windowed.calls.iter().all(|c| c.frame.exclude == Exclude::NoOthers)
             && mfp.demand().is_disjoint(&windowed.lists())
         {
             let mut flow = window::window(self, &windowed);

@@ -819,7 +819,7 @@ impl Keyed for Partitions {
 mod tests {
     use std::collections::BTreeMap;
 
-    use plan::func::window::{Frame, description, window as window_aggregate};
+    use plan::func::window::{Exclude, Frame, description, window as window_aggregate};
     use plan::func::{FuncRef, ids};
     use plan::{ColumnOrder, RelationExpr};
     use repr::Arena;
@@ -837,7 +837,7 @@ mod tests {
             "nth_value" => 2,
             _ => 1,
         };
-        let (name, frame) = (name.into(), Frame { units, start, end });
+        let (name, frame) = (name.into(), Frame { units, start, end, exclude: Exclude::NoOthers });
         Call { name, aggregate, args, filter: false, ignore_nulls: false, frame, desc: false }
     }
 
