@@ -37,7 +37,7 @@ pub(crate) fn parse(p: &mut Heads<'_>) -> Result<Explain, SqlError> {
         _ => ExplainStage::Optimized,
     };
     if p.word("why") {
-        return Ok(Explain { stage, of: Explained::Why(p.object_name()?) });
+        return Ok(Explain { stage, json: false, of: Explained::Why(p.object_name()?) });
     }
     p.word("analyze");
     p.word("verbose");
