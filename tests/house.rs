@@ -102,3 +102,25 @@ fn serde_jsons_arbitrary_precision_is_off() {
     assert!(out.status.success(), "{}", text(&out.stderr));
     assert!(!text(&out.stdout).contains("arbitrary_precision"));
 }
+
+/// What `crates/SEGMENT.md` says shows something is there.
+#[test]
+fn what_the_tables_name_exists() {
+    let page = std::fs::read_to_string(repository("crates/SEGMENT.md")).expect("the page");
+    let rows = page
+        .lines()
+        .filter(|l| l.starts_with("| "))
+        .filter_map(|l| l.trim_end_matches(" |").rsplit_once(" | "));
+    let mut named = 0;
+    for (_, shown_by) in rows {
+        for name in shown_by.split('`').skip(1).step_by(2).filter(|n| n.contains('/') && !n.contains(' ')) {
+            let (file, test) = name.split_once("::").map_or((name, None), |(file, test)| (file, Some(test)));
+            let text = std::fs::read_to_string(repository(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+            if let Some(test) = test {
+                assert!(text.contains(&format!("#[test]\nfn {test}()")), "{file} has no test {test}");
+            }
+            named += 1;
+        }
+    }
+    assert!(named > 50, "{named}");
+}

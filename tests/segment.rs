@@ -62,7 +62,8 @@ fn installed(program: &str, probe: &[&str], what: &str) -> bool {
 
 fn node() -> bool {
     let probe = "require('@segment/analytics-node'); require('@rudderstack/rudder-sdk-node'); \
-                 require('@segment/action-destinations/dist/destinations/webhook')";
+                 require('@segment/action-destinations/dist/destinations/webhook'); \
+                 require.resolve('@segment/analytics-next/package.json'); require.resolve('jsdom')";
     installed("node", &["-e", probe], "Segment's and RudderStack's libraries for Node")
 }
 
@@ -78,6 +79,7 @@ fn client(script: &str, arguments: &[&str]) -> Child {
         .arg(script)
         .args(arguments)
         .current_dir(repository("tests/clients"))
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -202,8 +204,8 @@ fn times_are_corrected_limits_noted_and_faults_made() {
     }
 }
 
-/// Four libraries send at once while the server is killed and comes back: every message at least once, and exactly once
-/// in a view that keeps the first of each.
+/// Five libraries send at once, one of them in a browser (Chromium where it is installed, else jsdom), while the server is
+/// killed and comes back: every message at least once, and exactly once in a view that keeps the first of each.
 #[test]
 fn libraries_deliver_through_kills() {
     if !node() || !python() {
@@ -221,6 +223,8 @@ fn libraries_deliver_through_kills() {
     let proxy = Proxy::start(&server.http);
     let n = 300;
     let count = n.to_string();
+    // It keeps its page open for as long as its input.
+    let browser = client("browser_client.js", &[&proxy.address, &count]);
     let clients: Vec<(Child, &str)> = [
         ("segment_client.js", "segment"),
         ("segment_client.js", "rudder"),
@@ -239,12 +243,15 @@ fn libraries_deliver_through_kills() {
     let per_library =
         "SELECT substring(message_id FROM '^[a-z]+-[a-z]+'), count(*), count(DISTINCT message_id)
                        FROM deduped WHERE type = 'track' GROUP BY 1 ORDER BY 1";
-    let all = ["rudder-node", "rudder-python", "segment-node", "segment-python"];
+    let of_browser = "SELECT count(*) FROM deduped WHERE message_id LIKE 'ajs-next-%'";
+    server.wait_for(of_browser, &[&(n + 3).to_string()]);
+    ends_well(browser, "the browser");
+    let all = ["ajs-next", "rudder-node", "rudder-python", "segment-node", "segment-python"];
     let expected = all.map(|library| format!("{library}|{n}|{n}"));
     assert_eq!(server.rows(per_library), expected);
     assert_eq!(
         server.rows("SELECT type, count(*) FROM deduped WHERE type <> 'track' GROUP BY 1 ORDER BY 1"),
-        ["alias|1", "group|1", "identify|4", "page|1", "screen|1"]
+        ["alias|1", "group|2", "identify|5", "page|2", "screen|1"]
     );
     assert_eq!(server.rows("SELECT count(*) FROM deduped WHERE body ? 'writeKey'"), ["0"]);
     assert_eq!(

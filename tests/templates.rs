@@ -222,6 +222,49 @@ fn orders_and_refunds_become_track_calls() {
 }
 
 #[test]
+fn an_audience_goes_into_a_topic_and_to_segment_and_another_comes_from_one() {
+    let (dir, server, mock) = start();
+    project("audience", dir.path(), &server, &mock.url);
+    let kafka = server.kafka.as_deref().expect("Kafka");
+    let track = |event: &str, user: &str, id: &str| {
+        let body = format!(r#"{{"event":"{event}","userId":"{user}","messageId":"{id}"}}"#);
+        assert_eq!(server.post("/v1/track", "", body.as_bytes()).0, 200);
+    };
+    let told = |of: &'static str| {
+        let mock = &mock;
+        move || {
+            let calls = mock.deduped();
+            let of_audience = calls.iter().filter(|c| c["properties"]["audience_key"] == of);
+            of_audience.map(|c| format!("{}: {}", c["userId"], c["event"])).collect::<Vec<_>>()
+        }
+    };
+    let comes = |what: &dyn Fn() -> Vec<String>, expected: &[&str]| {
+        let start = std::time::Instant::now();
+        while what() != expected {
+            assert!(start.elapsed() < crate::support::PATIENCE, "{:?} instead of {expected:?}", what());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    track("Order Completed", "u1", "1");
+    track("Order Completed", "u1", "1");
+    let buyers = told("buyers");
+    comes(&buyers, &["\"u1\": \"Audience Entered\""]);
+    track("Order Refunded", "u1", "2");
+    comes(&buyers, &["\"u1\": \"Audience Entered\"", "\"u1\": \"Audience Exited\""]);
+    let consumed = works(&["topic", "--broker", kafka, "consume", "buyers", "--count", "2", "--follow"]);
+    let messages: Vec<Value> = consumed.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    assert!(messages.iter().all(|m| m["key"].as_str().is_some_and(|k| k.contains("u1"))), "{consumed}");
+    assert!(messages[0]["payload"].as_str().is_some_and(|p| p.contains("buyers")), "{consumed}");
+    assert_eq!(messages[1]["payload"], Value::Null, "who leaves is a tombstone");
+    // And the other way.
+    let newsletter = told("newsletter");
+    produce(kafka, "newsletter", &[(Some("u7"), Some("{}"))]);
+    comes(&newsletter, &["\"u7\": \"Audience Entered\""]);
+    produce(kafka, "newsletter", &[(Some("u7"), None)]);
+    comes(&newsletter, &["\"u7\": \"Audience Entered\"", "\"u7\": \"Audience Exited\""]);
+}
+
+#[test]
 fn several_topics_become_calls_of_all_kinds() {
     let (dir, server, mock) = start();
     project("topics-to-calls", dir.path(), &server, &mock.url);

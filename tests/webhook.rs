@@ -195,11 +195,49 @@ fn refused_requests_are_kept_but_not_all() {
     server.rows("DROP MATERIALIZED VIEW wrong; DROP SOURCE signed; DROP SOURCE api");
 }
 
+/// Large bodies, slow ones and a thousand connections at a time are refused one by one, and hold up nothing else.
+#[test]
+fn floods_are_refused_and_hold_up_nothing() {
+    use std::io::Read;
+    let server = Server::start(&["--ephemeral"]);
+    server.rows("CREATE SOURCE hook FROM WEBHOOK BODY FORMAT TEXT");
+    let path = "/api/webhook/materialize/public/hook";
+    assert_eq!(server.post(path, "", &vec![b'x'; (16 << 20) + 1]).0, 413);
+    let open = |body: &str| {
+        let mut stream = std::net::TcpStream::connect(&server.http).expect("a connection");
+        stream.set_read_timeout(Some(crate::support::PATIENCE)).expect("a socket");
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{body}");
+        stream.write_all(head.as_bytes()).expect("it is taken");
+        stream
+    };
+    let begun = std::time::Instant::now();
+    let mut waiting: Vec<_> = (0..1_000).map(|_| open("half")).collect();
+    // Half of them have a place; the others are told at once that there is none.
+    let status = |stream: &mut std::net::TcpStream| {
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).expect("an answer");
+        String::from_utf8_lossy(&head[9..]).parse::<u16>().expect("a status")
+    };
+    server.wait_for("SELECT count(*) FROM mz_internal.mz_refused_requests WHERE status = 429", &["500"]);
+    assert_eq!(server.rows("SELECT 1"), ["1"], "SQL goes on");
+    assert_eq!(server.post(path, "", b"x").0, 429);
+    // Those that never end are let go after 30 s, and there is place again.
+    let mut by_status = std::collections::BTreeMap::new();
+    for stream in &mut waiting {
+        *by_status.entry(status(stream)).or_insert(0) += 1;
+    }
+    assert_eq!(by_status, [(408, 500), (429, 500)].into());
+    assert!((29..60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(server.post(path, "", b"x").0, 200);
+    assert_eq!(server.rows("SELECT count(*) FROM hook"), ["1"]);
+}
+
 /// Posts batches from several connections while the server is killed: every batch that was answered 200 is there, once
-/// where it was sent once, and none is there in part. `DELTAMILL_KILLS` makes it longer.
+/// where it was sent once, and none is there in part. `DELTAMILL_POSTS=20000 DELTAMILL_KILLS=10` makes it longer.
 #[test]
 fn what_was_answered_survives_kills() {
     let kills: u64 = std::env::var("DELTAMILL_KILLS").ok().and_then(|v| v.parse().ok()).unwrap_or(5);
+    let posts: u64 = std::env::var("DELTAMILL_POSTS").ok().and_then(|v| v.parse().ok()).unwrap_or(500);
     const BATCH: u64 = 3;
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().display().to_string();
@@ -240,7 +278,7 @@ fn what_was_answered_survives_kills() {
         .collect();
     for _ in 0..kills {
         let before = answered.lock().expect("no panic").len();
-        while answered.lock().expect("no panic").len() < before + 100 {
+        while answered.lock().expect("no panic").len() < before + (posts / kills) as usize {
             std::thread::sleep(Duration::from_millis(5));
         }
         server.crash_and_restart();

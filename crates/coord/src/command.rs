@@ -1,6 +1,7 @@
 //! What the loop is told, by sessions and by everything that runs.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use plan::RelationExpr;
 use repr::{Diff, GlobalId, RelationDesc, Row, RowBlock, SqlError, Timestamp};
@@ -37,6 +38,8 @@ pub enum Command {
         id: GlobalId,
         /// The rows.
         letters: Vec<Row>,
+        /// Before they were read.
+        began: Instant,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<(usize, usize), SqlError>>,
     },

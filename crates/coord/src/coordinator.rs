@@ -626,7 +626,9 @@ impl State {
             Command::Source { id, epoch, event } => self.source_event(id, epoch, event),
             Command::Sink { id, epoch, said } => self.sink_said(id, epoch, said),
             Command::Refused => self.store_refused(),
-            Command::Replay { id, letters, reply } => drop(reply.send(self.replay(id, letters))),
+            Command::Replay { id, letters, began, reply } => {
+                drop(reply.send(self.replay(id, letters, began)));
+            }
             Command::Dataflow(response) => self.response(response),
             Command::Appended(result) => self.appended(result),
             Command::Read(read) => self.read(*read),

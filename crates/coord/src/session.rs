@@ -457,10 +457,11 @@ impl Session {
                     let message = "ALTER SINK … REPLAY ERRORS cannot be run inside a transaction block";
                     return Err(SqlError::new(code::ACTIVE_SQL_TRANSACTION, message));
                 }
+                let began = self.handle.shared.clock.instant();
                 let Some(rows) = self.select(letters, version, parameters).await? else { return Ok(None) };
                 let letters = rows.collect().await?;
                 let (reply, answer) = oneshot::channel();
-                self.handle.send(Command::Replay { id: *sink, letters, reply })?;
+                self.handle.send(Command::Replay { id: *sink, letters, began, reply })?;
                 let answer = answer.await.map_err(|_| shutting_down())?;
                 self.notices.push(crate::sinks::replay_notice(answer?));
                 done("ALTER SINK")

@@ -5,8 +5,9 @@
 //! letters, which are a relation: `<sink>_errors`. A dry run's calls are another: `<sink>_calls`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use plan::hir::HirRelationExpr;
 use repr::error::code;
@@ -49,8 +50,10 @@ pub(crate) struct Sink {
     calls: Option<GlobalId>,
     /// Shared by all sinks of the connection.
     gate: Arc<Gate>,
-    /// Dead letters that are on their way again.
-    replaying: BTreeSet<Row>,
+    /// Dead letters that are on their way again, by their hashes.
+    replaying: BTreeSet<u64>,
+    /// Those that have left lately, and when: a statement may have read them before.
+    gone: BTreeMap<u64, Instant>,
     /// A number that no sink of any engine has.
     unique: i64,
     /// When it was created.
@@ -125,6 +128,15 @@ pub(crate) fn calls_item(number: u64, mut name: ObjectName, calls: GlobalId) -> 
     item
 }
 
+/// So long it is remembered that a letter has left; a statement that sends letters again reads them within this time.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+fn hash(row: &Row) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    row.bytes().hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What the client is told of a replay.
 pub(crate) fn replay_notice((sent, left): (usize, usize)) -> SqlError {
     let notice = SqlError::new(repr::SqlState::new("00000"), format!("{sent} calls are sent again"));
@@ -172,6 +184,7 @@ impl State {
             calls,
             gate,
             replaying: BTreeSet::new(),
+            gone: BTreeMap::new(),
             unique,
             first,
             delivered,
@@ -265,7 +278,18 @@ impl State {
     }
 
     /// Sends rows of a sink's errors relation again: how many go, and how many cannot.
-    pub(crate) fn replay(&mut self, id: GlobalId, letters: Vec<Row>) -> Result<(usize, usize), SqlError> {
+    /// `began`: before the rows were read.
+    pub(crate) fn replay(
+        &mut self,
+        id: GlobalId,
+        letters: Vec<Row>,
+        began: Instant,
+    ) -> Result<(usize, usize), SqlError> {
+        let now = self.instant();
+        if now - began > REMEMBERED {
+            let message = "the letters took too long to read";
+            return Err(SqlError::new(code::QUERY_CANCELED, message).with_hint("Name fewer with WHERE."));
+        }
         let gone = || SqlError::new(code::UNDEFINED_OBJECT, "the sink was dropped");
         let sink = self.sinks.get_mut(&id).ok_or_else(gone)?;
         let running =
@@ -284,7 +308,7 @@ impl State {
             let mut text = String::new();
             repr::text::print(body, &ScalarType::Jsonb, &mut text);
             let call = Event::again(message_id, &text);
-            if sink.replaying.insert(letter.clone()) {
+            if !sink.gone.contains_key(&hash(&letter)) && sink.replaying.insert(hash(&letter)) {
                 calls.push((letter, call));
             }
         }
@@ -295,7 +319,7 @@ impl State {
 
     /// A sink says something.
     pub(crate) fn sink_said(&mut self, id: GlobalId, epoch: u64, said: Said) {
-        let now = self.now();
+        let (now, instant) = (self.now(), self.instant());
         let Some(sink) = self.sinks.get_mut(&id).filter(|s| s.epoch == epoch) else { return };
         let status = self.sink_statuses.entry(id).or_default();
         match said {
@@ -329,7 +353,11 @@ impl State {
                 rows.extend(
                     sent.into_iter().chain(returned.into_iter().map(|(row, _)| row)).map(|r| (r, -1)),
                 );
-                rows.iter().filter(|r| r.1 < 0).for_each(|r| _ = sink.replaying.remove(&r.0));
+                sink.gone.retain(|_, at| instant - *at <= REMEMBERED);
+                for (row, _) in rows.iter().filter(|(_, diff)| *diff < 0) {
+                    sink.replaying.remove(&hash(row));
+                    sink.gone.insert(hash(row), instant);
+                }
                 let errors = (sink.errors, rows);
                 self.sink_rows([errors]);
             }
