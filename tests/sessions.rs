@@ -439,6 +439,7 @@ fn a_read_that_runs_away_ends_with_its_time_and_lets_others_go_on() {
     for query in [
         "SELECT count(*) FROM generate_series(1, 10000) a, generate_series(1, 10000) b WHERE a * b > 0",
         "SELECT count(*) FROM t, generate_series(1, 30000000)",
+        "SELECT count(*) FROM generate_series(1, 30000) a, LATERAL generate_series(1, 30000) b",
     ] {
         let start = Instant::now();
         let error = rows(&mut client, query).expect_err("too long");
@@ -446,4 +447,11 @@ fn a_read_that_runs_away_ends_with_its_time_and_lets_others_go_on() {
         assert!(start.elapsed() >= second, "{query}");
         server.wait_for("SELECT a FROM t", &["1"]);
     }
+    // What a table function makes of many rows is never all there at once.
+    let before = metric(&server, "process_resident_memory_bytes ");
+    let n =
+        server.rows("SELECT count(*) FROM generate_series(1, 4000) a, LATERAL generate_series(1, 5000) b");
+    assert_eq!(n, ["20000000"]);
+    let grown = metric(&server, "process_resident_memory_bytes ") - before;
+    assert!(grown < 200e6, "{grown} bytes more");
 }

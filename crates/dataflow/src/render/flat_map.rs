@@ -23,6 +23,9 @@ pub fn flat_map<'s>(
     Flow::new(rows, width + added, monotonic)
 }
 
+/// So many rows are made before others have their turn.
+const PIECE: usize = 1 << 16;
+
 struct Expand {
     func: TableFuncRef,
     /// How many columns come before the arguments.
@@ -42,6 +45,9 @@ impl Consumer for Expand {
         time: Timestamp,
         diff: Diff,
     ) -> Result<(), EvalError> {
+        if self.dropped.is_set() {
+            return Ok(());
+        }
         let args: Vec<Datum<'a>> = project[self.width..].iter().map(|c| columns[*c]).collect();
         if self.func.0.strict && args.iter().any(Datum::is_null) {
             return Ok(());
@@ -62,6 +68,10 @@ impl Consumer for Expand {
             self.rows.truncate(start);
         }
         result
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows.len() >= PIECE
     }
 
     fn flush(&mut self, out: &mut Vec<Self::Out>) {

@@ -5,7 +5,7 @@
 //! aside, with the record that it came from.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use plan::mfp::{Mfp, Scan, TemporalBound};
@@ -37,7 +37,12 @@ pub trait Consumer: 'static {
         diff: Diff,
     ) -> Result<(), EvalError>;
 
-    /// The end of a batch: gives what it made.
+    /// Whether it holds so much that others should have it before there is more.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Gives what it made since the last time.
     fn flush(&mut self, out: &mut Vec<Self::Out>);
 }
 
@@ -124,9 +129,10 @@ impl Pass {
         Ok(Pass { mfp, raw, slots: vec![], full: None, bounds, width, sign, origin, deadlines })
     }
 
-    /// Runs over `n` rows.
+    /// Runs over the rows behind `next`, of `n`, until the consumer is full, and moves `next` on.
     fn run<'b, C: Consumer>(
         &self,
+        next: &mut usize,
         n: usize,
         batch: Option<&'b ScanBatch>,
         row: impl Fn(usize) -> (RowRef<'b>, Timestamp, Diff),
@@ -134,13 +140,12 @@ impl Pass {
         errs: &mut Vec<(Row, Timestamp, Diff)>,
     ) {
         let mut arena = Arena::new();
-        let mut next = 0;
-        while next < n {
-            let end = n.min(next + RUN);
-            let at = Cell::new(next);
+        while *next < n && !consumer.is_full() {
+            let end = n.min(*next + RUN);
+            let at = Cell::new(*next);
             let outcome = plan::scalar::guarded(|| {
                 let mut columns = Vec::with_capacity(self.mfp.arity + self.mfp.maps.len());
-                while at.get() < end {
+                while at.get() < end && !consumer.is_full() {
                     let i = at.get();
                     let (packed, time, diff) = row(i);
                     columns.clear();
@@ -153,8 +158,8 @@ impl Pass {
                 }
                 Ok(())
             });
-            next = match outcome {
-                Ok(()) => end,
+            *next = match outcome {
+                Ok(()) => at.get(),
                 Err(e) => {
                     // Evaluation panicked at this row: a fault of the program that costs the row, not the process.
                     let (packed, time, diff) = row(at.get());
@@ -250,17 +255,23 @@ pub fn over_batches<'s, C: Consumer>(
     pass: Pass,
     mut consumer: C,
 ) -> (Stream<'s, Timestamp, Vec<C::Out>>, Updates<'s>) {
-    operator(stream, name, move |batches: &mut Vec<Rc<ScanBatch>>, out, errs| {
-        for batch in batches.drain(..) {
+    in_pieces(stream, name, move |batches: &mut Vec<Rc<ScanBatch>>, at, out, errs| {
+        while let Some(batch) = batches.first() {
             if batch.errors {
                 let rows = (0..batch.len()).map(|i| (batch.row(i).to_row(), batch.time, batch.diff(i)));
                 errs.extend(rows);
-                continue;
+            } else {
+                let row = |i| (batch.row(i), batch.time, batch.diff(i));
+                pass.run(at, batch.len(), Some(batch), row, &mut consumer, errs);
+                if *at < batch.len() {
+                    break;
+                }
             }
-            let row = |i| (batch.row(i), batch.time, batch.diff(i));
-            pass.run(batch.len(), Some(&batch), row, &mut consumer, errs);
+            batches.remove(0);
+            *at = 0;
         }
         consumer.flush(out);
+        batches.is_empty()
     })
 }
 
@@ -271,14 +282,77 @@ pub fn over_rows<'s, C: Consumer>(
     pass: Pass,
     mut consumer: C,
 ) -> (Stream<'s, Timestamp, Vec<C::Out>>, Updates<'s>) {
-    operator(stream, name, move |rows: &mut Vec<(Row, Timestamp, Diff)>, out, errs| {
+    in_pieces(stream, name, move |rows: &mut Vec<(Row, Timestamp, Diff)>, at, out, errs| {
         let row = |i: usize| {
             let (row, time, diff) = &rows[i];
             (row.as_ref(), *time, *diff)
         };
-        pass.run(rows.len(), None, row, &mut consumer, errs);
+        pass.run(at, rows.len(), None, row, &mut consumer, errs);
         consumer.flush(out);
+        *at == rows.len()
     })
+}
+
+/// An operator whose messages may give far more than they hold. `logic` gives some of it and moves the place in the message
+/// on; until it says that the message is done it is asked again, after others had their turn.
+fn in_pieces<'s, C: Container + Default, O: Clone + 'static>(
+    stream: Stream<'s, Timestamp, C>,
+    name: &str,
+    mut logic: impl FnMut(&mut C, &mut usize, &mut Vec<O>, &mut Vec<(Row, Timestamp, Diff)>) -> bool + 'static,
+) -> (Stream<'s, Timestamp, Vec<O>>, Updates<'s>) {
+    let scope = stream.scope();
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
+    let activator = scope.activator_for(builder.operator_info().address);
+    let mut input = builder.new_input(stream, Pipeline);
+    builder.set_notify_for(0, FrontierInterest::Never);
+    let (out, out_stream) = builder.new_output();
+    let (errs, errs_stream) = builder.new_output();
+    let mut out = OutputBuilder::<_, CapacityContainerBuilder<Vec<O>>>::from(out);
+    let mut errs = OutputBuilder::<_, CapacityContainerBuilder<Vec<(Row, Timestamp, Diff)>>>::from(errs);
+    builder.build(move |_| {
+        let (mut made, mut failed) = (vec![], vec![]);
+        // Messages that are not done, the first of them from a place on.
+        let (mut waiting, mut at) = (VecDeque::new(), 0);
+        move |_| {
+            if let Some((data, of_rows, of_errors)) = waiting.front_mut() {
+                let done = logic(data, &mut at, &mut made, &mut failed);
+                if !made.is_empty() {
+                    out.activate().session(&*of_rows).give_container(&mut made);
+                    made.clear();
+                }
+                if !failed.is_empty() {
+                    errs.activate().session(&*of_errors).give_container(&mut failed);
+                    failed.clear();
+                }
+                if done {
+                    waiting.pop_front();
+                    at = 0;
+                }
+            }
+            input.for_each(|cap, data| {
+                if waiting.is_empty() {
+                    let done = logic(data, &mut at, &mut made, &mut failed);
+                    if !made.is_empty() {
+                        out.activate().session(&cap).give_container(&mut made);
+                        made.clear();
+                    }
+                    if !failed.is_empty() {
+                        errs.activate().session(&cap).give_container(&mut failed);
+                        failed.clear();
+                    }
+                    if done {
+                        at = 0;
+                        return;
+                    }
+                }
+                waiting.push_back((std::mem::take(data), cap.retain_stamp(0), cap.retain_stamp(1)));
+            });
+            if !waiting.is_empty() {
+                activator.activate();
+            }
+        }
+    });
+    (out_stream, errs_stream)
 }
 
 /// An operator without memory: each message gives rows and errors.

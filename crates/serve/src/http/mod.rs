@@ -89,7 +89,17 @@ async fn metrics(State(handle): State<Handle>) -> String {
     for (name, value) in handle.metrics().await {
         text.push_str(&format!("{name} {value}\n"));
     }
+    if let Some(bytes) = resident() {
+        text.push_str(&format!("process_resident_memory_bytes {bytes}\n"));
+    }
     text
+}
+
+/// The memory that this process has, where the system says so (Linux).
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
 /// User and password of Basic authentication.
