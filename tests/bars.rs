@@ -2,9 +2,11 @@
 //! table in `crates/RELIABILITY.md` says which is which. Seeds are printed; `DELTAMILL_SEED` gives another.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use postgres::NoTls;
+use postgres::{Client, NoTls};
 
 use crate::support::{Server, create_topic, events, produce, rows};
 
@@ -25,6 +27,12 @@ impl Random {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
+}
+
+/// A connection, if the server takes one just now.
+fn connect(address: &str) -> Option<Client> {
+    let (host, port) = address.rsplit_once(':')?;
+    Client::connect(&format!("host={host} port={port} user=materialize connect_timeout=5"), NoTls).ok()
 }
 
 // ---- R-09: bad input
@@ -402,6 +410,103 @@ fn an_end_at_any_site_leaves_whole_statements() {
         }
     }
     println!("R-03: {ends} ends at 6 sites: 0 acknowledged rows lost, 0 halves");
+}
+
+// ---- R-07: all objects agree, and time does not go back
+
+#[test]
+fn readers_agree_while_data_come_and_the_server_restarts() {
+    const READERS: usize = 16;
+    let (reads, restarts) = (size("DELTAMILL_READS", 400), size("DELTAMILL_RESTARTS", 3));
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start(&["--data-dir", &dir.path().display().to_string(), "--workers", "2"]);
+    server.rows(
+        "CREATE TABLE accounts (id int, cents int);
+         INSERT INTO accounts SELECT i, 0 FROM generate_series(0, 19) AS g (i);
+         CREATE SOURCE c FROM LOAD GENERATOR COUNTER (TICK INTERVAL '20ms');
+         CREATE MATERIALIZED VIEW one AS SELECT id % 3 AS k, sum(cents) AS s FROM accounts GROUP BY 1;
+         CREATE MATERIALIZED VIEW two AS SELECT id % 3 AS k, sum(cents) AS s FROM accounts GROUP BY 1;
+         CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM c;
+         CREATE VIEW indexed AS SELECT sum(s) AS s FROM one; CREATE INDEX ON indexed (s)",
+    );
+    let address = Arc::new(std::sync::Mutex::new(server.sql.clone()));
+    let (stop, done, refused) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let seen = Arc::new((AtomicI64::new(0), AtomicI64::new(0)));
+    let run = |work: fn(&mut Client, &(AtomicI64, AtomicI64), u64) -> Result<(), postgres::Error>,
+               count: bool| {
+        let (address, stop, seen) = (address.clone(), stop.clone(), seen.clone());
+        let (done, refused) = (done.clone(), refused.clone());
+        std::thread::spawn(move || {
+            let mut round = 0;
+            while !stop.load(Ordering::SeqCst) {
+                let at = address.lock().expect("whole").clone();
+                let Some(mut client) = connect(&at) else {
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                };
+                while !stop.load(Ordering::SeqCst) {
+                    round += 1;
+                    if work(&mut client, &seen, round).is_err() {
+                        refused.fetch_add(1, Ordering::SeqCst);
+                        break;
+                    }
+                    if count {
+                        done.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            }
+        })
+    };
+    let read = |client: &mut Client, seen: &(AtomicI64, AtomicI64), round: u64| {
+        // What was seen by anyone before this read began is a lower bound of what it sees.
+        let (time, n) = (seen.0.load(Ordering::SeqCst), seen.1.load(Ordering::SeqCst));
+        let query = if round.is_multiple_of(2) {
+            "SELECT mz_now()::text, (SELECT n FROM n), (SELECT sum(cents) FROM accounts),
+               (SELECT count(*) FROM one FULL JOIN two USING (k, s) WHERE one.k IS NULL OR two.k IS NULL),
+               (SELECT count(*) FROM c) - (SELECT n FROM n), (SELECT s FROM indexed)"
+        } else {
+            "SELECT mz_now()::text, (SELECT count(*) FROM c), (SELECT sum(s) FROM two), 0::int8, 0::int8, (SELECT sum(s) FROM one)"
+        };
+        let row = client.simple_query(query)?;
+        let Some(postgres::SimpleQueryMessage::Row(row)) =
+            row.iter().find(|m| matches!(m, postgres::SimpleQueryMessage::Row(_)))
+        else {
+            panic!("a row comes");
+        };
+        let number = |i: usize| row.get(i).and_then(|v| v.parse::<i64>().ok()).unwrap_or(0);
+        assert!(number(0) >= time, "time went back: {} after {time}", number(0));
+        assert!(number(1) >= n, "rows went away: {} after {n}", number(1));
+        assert_eq!([2, 3, 4, 5].map(number), [0; 4], "objects differ at one time");
+        seen.0.fetch_max(number(0), Ordering::SeqCst);
+        seen.1.fetch_max(number(1), Ordering::SeqCst);
+        Ok(())
+    };
+    let transfer = |client: &mut Client, _: &(AtomicI64, AtomicI64), round: u64| {
+        let (from, to) = (round % 20, (round * 7 + 3) % 20);
+        client.batch_execute(&format!("INSERT INTO accounts VALUES ({from}, -{round}), ({to}, {round})"))
+    };
+    let mut threads: Vec<_> = (0..READERS).map(|_| run(read, true)).collect();
+    threads.push(run(transfer, false));
+    for i in 1..=restarts {
+        let goal = reads * i / (restarts + 1);
+        while done.load(Ordering::SeqCst) < goal {
+            std::thread::sleep(Duration::from_millis(10));
+            assert!(threads.iter().all(|t| !t.is_finished()), "a reader found something wrong");
+        }
+        server.crash_and_restart();
+        *address.lock().expect("whole") = server.sql.clone();
+    }
+    while done.load(Ordering::SeqCst) < reads {
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(threads.iter().all(|t| !t.is_finished()), "a reader found something wrong");
+    }
+    stop.store(true, Ordering::SeqCst);
+    threads.into_iter().for_each(|t| t.join().expect("no reader found anything wrong"));
+    let (done, refused) = (done.load(Ordering::SeqCst), refused.load(Ordering::SeqCst));
+    println!(
+        "R-07: {done} reads by {READERS} clients, {restarts} restarts, {refused} cut off by them: 0 different, 0 back in time"
+    );
 }
 
 // ---- R-13: clocks

@@ -172,3 +172,65 @@ fn a_full_disk_stops_intake_and_nothing_else() {
     server.wait_for("SELECT sum(n), (SELECT count(*) FROM t) FROM types", &["60000|1"]);
     assert_eq!(server.rows("SELECT body FROM hook"), ["2"]);
 }
+
+/// A subscriber that goes on from the last time it saw misses nothing and gets nothing twice, whoever was restarted meanwhile.
+#[test]
+fn a_subscription_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start(&["--data-dir", &dir.path().display().to_string(), "--workers", "2"]);
+    server.rows(
+        "CREATE TABLE t (k int, v int);
+         CREATE MATERIALIZED VIEW sums WITH (RETAIN HISTORY FOR '1 hour') AS SELECT k, sum(v) AS s FROM t GROUP BY k;
+         INSERT INTO t VALUES (0, 0), (1, 0)",
+    );
+    let now = |server: &Server| {
+        server.rows("SELECT mz_now()::text, count(*) FROM sums")[0].split('|').next().map(str::to_string)
+    };
+    let mut seen = now(&server).expect("a time");
+    let mut state: std::collections::BTreeMap<String, i64> =
+        server.rows("SELECT k || '|' || s FROM sums").into_iter().map(|row| (row, 1)).collect();
+    let mut total = 0;
+    for round in 0..4 {
+        // Many more ticks than what is kept without being told.
+        for i in 0..80 {
+            server.rows(&format!("INSERT INTO t VALUES ({}, 1)", i % 2));
+            total += 1;
+        }
+        server.wait_for("SELECT sum(s) FROM sums", &[&total.to_string()]);
+        std::thread::sleep(std::time::Duration::from_millis(1_100));
+        server.rows("INSERT INTO t VALUES (0, 0)");
+        if round % 2 == 0 {
+            server.crash_and_restart();
+        }
+        let upto = now(&server).expect("a time");
+        let changes = server.rows(&format!(
+            "BEGIN; DECLARE c CURSOR FOR SUBSCRIBE sums WITH (SNAPSHOT = false) AS OF {seen} UP TO {upto};
+             FETCH ALL c"
+        ));
+        let mut times = vec![];
+        for change in changes {
+            let cells: Vec<&str> = change.split('|').collect();
+            times.push(cells[0].parse::<u64>().expect("a time"));
+            *state.entry(format!("{}|{}", cells[2], cells[3])).or_default() +=
+                cells[1].parse::<i64>().expect("a diff");
+        }
+        let first = seen.parse::<u64>().expect("a time");
+        assert!(times.iter().all(|t| *t > first), "{first}: {times:?}");
+        state.retain(|_, n| *n != 0);
+        let expected: std::collections::BTreeMap<String, i64> = server
+            .rows(&format!(
+                "SELECT k || '|' || s FROM sums AS OF {}",
+                upto.parse::<u64>().expect("a time") - 1
+            ))
+            .into_iter()
+            .map(|row| (row, 1))
+            .collect();
+        assert_eq!(state, expected, "round {round}");
+        // The next part begins with the time after the last that was complete.
+        seen = (upto.parse::<u64>().expect("a time") - 1).to_string();
+    }
+    let error = server.error("SELECT * FROM sums AS OF 1");
+    assert!(error.contains("the earliest that can be read is"), "{error}");
+    let shown = server.rows("SHOW CREATE MATERIALIZED VIEW sums").join("");
+    assert!(shown.contains("RETAIN HISTORY FOR '1 hour'"), "{shown}");
+}

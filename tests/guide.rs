@@ -296,6 +296,25 @@ fn upserts_keep_the_newest_record_of_each_key() {
     produce_keyed(&brokers, "users", &[(None, None)]);
     server.wait_for("SELECT * FROM total", &["2|14"]);
     server.wait_for("SELECT name, data FROM users ORDER BY 1", &["ada|{\"n\":4}", "bob|{\"n\":10}"]);
+    // Values that do not decode, beside the others.
+    produce_keyed(&brokers, "users", &[(Some("eve"), Some("{"))]);
+    for (name, inline, column) in [("i", "INLINE", "error"), ("j", "(INLINE AS why)", "why")] {
+        server.rows(&format!(
+            "CREATE SOURCE {name} FROM KAFKA CONNECTION k (TOPIC 'users')
+               KEY FORMAT TEXT VALUE FORMAT JSON ENVELOPE UPSERT (VALUE DECODING ERRORS = {inline})"
+        ));
+        server.wait_for(
+            &format!("SELECT key, data ->> 'n', ({column}).description FROM {name} ORDER BY 1"),
+            &["ada|4|NULL", "bob|10|NULL", "eve|NULL|the value does not decode as JSON"],
+        );
+        server.wait_for(&format!("SELECT sqlstate FROM {name}_errors"), &["22P02"]);
+    }
+    produce_keyed(&brokers, "users", &[(Some("eve"), None)]);
+    server.wait_for("SELECT key FROM i ORDER BY 1", &["ada", "bob"]);
+    let bare = server.error(
+        "CREATE SOURCE x FROM KAFKA CONNECTION k (TOPIC 'users') FORMAT JSON ENVELOPE NONE (VALUE DECODING ERRORS = INLINE)",
+    );
+    assert!(bare.starts_with("0A000"), "{bare}");
     server.rows("DROP SOURCE users CASCADE");
     assert!(server.error("SELECT * FROM users").starts_with("42P01"));
     let bare =

@@ -76,7 +76,7 @@ fn print_text(
         )?;
     }
     for (source, partitions) in &report.progress {
-        let offsets: Vec<_> = partitions.iter().map(|(p, o)| format!("{p}:{o}")).collect();
+        let offsets: Vec<_> = offsets(partitions).map(|(p, o)| format!("{p}:{o}")).collect();
         writeln!(out, "  source {source} continues at {}", offsets.join(" "))?;
     }
     report.repairs.iter().try_for_each(|note| writeln!(out, "a start repairs: {note}"))?;
@@ -85,6 +85,11 @@ fn print_text(
         writeln!(out, "sound")?;
     }
     Ok(())
+}
+
+/// The next offset of each partition; negative keys hold marks of last records (`source::kafka::Mark`).
+fn offsets(progress: &BTreeMap<i32, i64>) -> impl Iterator<Item = (i32, i64)> + '_ {
+    progress.iter().filter(|(p, _)| **p >= 0).map(|(p, o)| (*p, *o))
 }
 
 fn print_json(
@@ -117,7 +122,8 @@ fn print_json(
         writeln!(out, "{}", output::json_line("shard", &fields))?;
     }
     for (source, partitions) in &report.progress {
-        let fields = [("source", json!(source)), ("offsets", json!(partitions))];
+        let offsets: BTreeMap<i32, i64> = offsets(partitions).collect();
+        let fields = [("source", json!(source)), ("offsets", json!(offsets))];
         writeln!(out, "{}", output::json_line("progress", &fields))?;
     }
     for (kind, notes) in [("repair", &report.repairs), ("damage", &report.damages)] {
