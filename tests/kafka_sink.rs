@@ -304,6 +304,22 @@ fn an_error_in_the_view_stops_the_sink_until_it_goes() {
     assert_eq!(committed(&brokers, "out").expect("messages").len(), 3);
 }
 
+#[test]
+fn rows_may_be_as_large_as_their_topic_takes() {
+    let (server, brokers) = engine_with_broker();
+    server.rows(
+        "CREATE TABLE t (k int4, v text);
+         CREATE SINK small FROM t INTO KAFKA CONNECTION k (TOPIC 'small') KEY (k) NOT ENFORCED FORMAT JSON ENVELOPE UPSERT;
+         CREATE SINK large FROM t INTO KAFKA CONNECTION k (TOPIC 'large', TOPIC CONFIG MAP['max.message.bytes' => '4000000'])
+           KEY (k) NOT ENFORCED FORMAT JSON ENVELOPE UPSERT;
+         INSERT INTO t SELECT 1, string_agg(md5(n::text), '') FROM generate_series(1, 80000) n",
+    );
+    assert_eq!(wait_for(&brokers, "large", 1)[0].value.as_ref().map(String::len), Some(80_000 * 32 + 14));
+    let status = "SELECT name, error LIKE '%max.message.bytes%' FROM mz_internal.mz_sink_statuses WHERE status = 'stalled'";
+    server.wait_for(status, &["small|t"]);
+    server.rows("DROP SINK small");
+}
+
 fn delete_topic(brokers: &str, topic: &str) {
     let out = deltamill(&["topic", "--broker", brokers, "delete", topic]);
     assert!(out.status.success(), "{}", text(&out.stderr));

@@ -46,7 +46,7 @@ impl Reasons {
     pub(super) fn explain(&self, e: &KafkaError) -> String {
         let text = match e {
             KafkaError::Transaction(e) => e.string(),
-            e => e.rdkafka_error_code().map_or_else(|| e.to_string(), |code| code.to_string()),
+            e => code_text(e),
         };
         let vague = matches!(
             e.rdkafka_error_code(),
@@ -64,6 +64,17 @@ impl Reasons {
             Some(reason) if vague => reason,
             _ => text,
         }
+    }
+}
+
+/// An error's code in words, and what to do where that is not plain.
+pub(super) fn code_text(e: &KafkaError) -> String {
+    match e.rdkafka_error_code() {
+        Some(code @ RDKafkaErrorCode::MessageSizeTooLarge) => {
+            format!("{code}: raise the topic's max.message.bytes, or make the row smaller")
+        }
+        Some(code) => code.to_string(),
+        None => e.to_string(),
     }
 }
 
@@ -144,6 +155,10 @@ fn create(config: &ClientConfig, topic: &NewTopic) -> Result<(), String> {
     let answers = futures::executor::block_on(admin.create_topics([&new], &options));
     match answers.map_err(|e| admin.inner().context().explain(&e))?.pop() {
         None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code @ RDKafkaErrorCode::InvalidConfig))) => {
+            let names: Vec<&str> = topic.config.iter().map(|(name, _)| name.as_str()).collect();
+            Err(format!("{code} (TOPIC CONFIG {})", names.join(", ")))
+        }
         Some(Err((_, code))) => Err(code.to_string()),
     }
 }

@@ -136,14 +136,10 @@ impl ProducerContext for Context {
                     Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
                 ) => {}
             Err((e, message)) => {
-                self.reasons.note(format!("topic \"{}\": {}", message.topic(), code_text(e)))
+                self.reasons.note(format!("topic \"{}\": {}", message.topic(), topics::code_text(e)))
             }
         }
     }
-}
-
-fn code_text(e: &KafkaError) -> String {
-    e.rdkafka_error_code().map_or_else(|| e.to_string(), |code| code.to_string())
 }
 
 impl Sink {
@@ -219,6 +215,8 @@ impl Sink {
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT)
             .set("compression.type", &self.sink.compression)
             .set("linger.ms", "2")
+            // The topic's own limit says what is too large.
+            .set("message.max.bytes", "1000000000")
             // All can be sent again: sooner a new session, which sees what has become of topics and brokers.
             .set("message.timeout.ms", "10000")
             .set("queue.buffering.max.messages", "500000")
