@@ -468,7 +468,7 @@ impl Planner<'_> {
             Expr::TypedString(t) => {
                 let ty = self.data_type(&t.data_type)?;
                 let ex = self.plan_value(&t.value.value, t.value.span)?;
-                self.explicit_cast(ex, &ty)
+                Ok(rounded(self.explicit_cast(ex, &ty)?, &t.data_type))
             }
             Expr::Interval(i) => self.plan_interval(ctx, i),
             Expr::IsNull(inner) => self.plan_is_null(ctx, inner, false),
@@ -539,6 +539,9 @@ impl Planner<'_> {
             Expr::UnaryOp { op, expr } => self.plan_unary(ctx, e, op, expr),
             Expr::Cast { kind, expr, data_type, format: None } => {
                 let ty = self.at(e, self.data_type(data_type))?;
+                if let Some(ex) = self.at(e, self.cast_to_registered(expr, data_type))? {
+                    return Ok(ex);
+                }
                 let ex = match (strip(expr), &ty) {
                     (Expr::Array(array), ScalarType::Array(elem)) => {
                         self.plan_array(ctx, e, &array.elem, Some(elem))?
@@ -556,7 +559,8 @@ impl Planner<'_> {
                     let (cast, ty) = self.at(e, self.coerce(ex, &ty, CastContext::Explicit))?;
                     return Ok(Ex::known(HirScalarExpr::Try(Box::new(cast)), ty.scalar, true));
                 }
-                self.at(e, self.explicit_cast(ex, &ty))
+                let cast = self.at(e, self.explicit_cast(ex, &ty))?;
+                Ok(rounded(cast, data_type))
             }
             Expr::AtTimeZone { timestamp, time_zone } => {
                 let (ts, tz) = (self.plan_expr(ctx, timestamp)?, self.plan_expr(ctx, time_zone)?);
@@ -1403,6 +1407,15 @@ impl Planner<'_> {
                 _ => return Err(self.unsupported(span, "this kind of argument", "")),
             }
         }
+        let ranks = ["rank", "dense_rank", "percent_rank", "cume_dist"];
+        if !f.within_group.is_empty() && f.over.is_none() && ranks.contains(&name.as_str()) {
+            let Some(ranked) = crate::hypothetical::expr(&name, &exprs, f) else {
+                let message =
+                    format!("function {name} needs as many arguments as WITHIN GROUP has sort keys");
+                return Err(self.error(span, code::UNDEFINED_FUNCTION, message));
+            };
+            return self.plan_expr(ctx, &ranked);
+        }
         // `agg(…) WITHIN GROUP (ORDER BY x)`: x is an argument too.
         exprs.extend(f.within_group.iter().map(|o| &o.expr));
         match name.as_str() {
@@ -1869,6 +1882,10 @@ impl Planner<'_> {
         if let Some(schema) = schema
             && !schemas.contains(&schema.as_str())
         {
+            if !self.catalog.schema_exists(self.catalog.current_database(), schema) {
+                let message = format!("schema \"{schema}\" does not exist");
+                return Err(self.error(name.span(), code::INVALID_SCHEMA_NAME, message));
+            }
             let message = format!("function {}() does not exist", parts.join("."));
             return Err(self.error(name.span(), code::UNDEFINED_FUNCTION, message));
         }
@@ -1942,6 +1959,24 @@ impl Planner<'_> {
         Ok(Some((HirScalarExpr::Scalar(Box::new(rel)), ty)))
     }
 
+    /// `'name'::regnamespace`, `'name'::regrole`: their numbers.
+    fn cast_to_registered(&self, e: &Expr, ty: &sp::DataType) -> Result<Option<Ex>, SqlError> {
+        let sp::DataType::Custom(name, _) = ty else { return Ok(None) };
+        let (relation, column) = match self.parts(name)?.last().map(String::as_str) {
+            Some("regnamespace") => ("pg_namespace", "nspname"),
+            Some("regrole") => ("pg_roles", "rolname"),
+            _ => return Ok(None),
+        };
+        let Expr::Value(v) = strip(e) else { return Ok(None) };
+        let Value::SingleQuotedString(text) = &v.value else { return Ok(None) };
+        if text.parse::<u32>().is_ok() {
+            return Ok(None);
+        }
+        let text = literal(Datum::Text(text.trim_matches('"')), ScalarType::Text);
+        let found = self.catalog_lookup(relation, column, text, "oid")?;
+        Ok(found.map(|(e, _)| Ex::known(retyped(e, &ScalarType::Oid), ScalarType::Oid, true)))
+    }
+
     fn text_to_reg(
         &self,
         text: HirScalarExpr,
@@ -1981,6 +2016,10 @@ impl Planner<'_> {
                 };
                 let oid = Datum::UInt32(crate::catalog::oid(item.id));
                 return Ok((literal(oid, to.clone()), to.clone().nullable(false)));
+            }
+            if *to == ScalarType::RegProc && !plan::func::signatures().any(|f| f.name == last) {
+                let message = format!("function \"{s}\" does not exist");
+                return Err(SqlError::new(code::UNDEFINED_FUNCTION, message));
             }
             name = literal(Datum::Text(last), ScalarType::Text);
         }
@@ -2037,6 +2076,25 @@ impl Planner<'_> {
             None => number,
         };
         self.coerce(Ex::known(e, ScalarType::Text, true), to, CastContext::Explicit)
+    }
+}
+
+/// A time or interval of a type with a precision: it is kept by no column, but a cast rounds.
+fn rounded(ex: Ex, ty: &sp::DataType) -> Ex {
+    let (id, precision) = match ty {
+        sp::DataType::Time(Some(p), sp::TimezoneInfo::None | sp::TimezoneInfo::WithoutTimeZone) => {
+            (ids::TIME_ROUND, *p)
+        }
+        sp::DataType::Interval { precision: Some(p), .. } => (ids::INTERVAL_ROUND, *p),
+        _ => return ex,
+    };
+    match ex {
+        Ex::Known(e, ty) => {
+            let precision = literal(Datum::Int32(precision.min(6) as i32), ScalarType::Int32);
+            let scalar = ty.scalar.clone();
+            Ex::Known(hirs::folded(call(id, vec![e, precision], scalar), &ty), ty)
+        }
+        other => other,
     }
 }
 

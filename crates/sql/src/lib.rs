@@ -13,6 +13,7 @@ mod expr;
 mod from;
 mod hir_text;
 mod hirs;
+mod hypothetical;
 mod lookups;
 mod parse;
 pub mod plan;

@@ -417,7 +417,36 @@ impl<'a> Planner<'a> {
         if let Some(value) = name.strip_prefix("map[text=>").and_then(|n| n.strip_suffix(']')) {
             return Ok(ScalarType::Map(Box::new(self.type_by_name(value, &[])?)));
         }
-        resolve::type_by_name(name, modifiers).ok_or_else(|| unknown_type(name))
+        resolve::type_by_name(name, modifiers).ok_or_else(|| {
+            let (without, [first, ..]) = (resolve::type_by_name(name, &[]), modifiers) else {
+                return unknown_type(name);
+            };
+            let invalid = |message: String| SqlError::new(code::INVALID_PARAMETER_VALUE, message);
+            match without {
+                None => unknown_type(name),
+                Some(ScalarType::VarChar { .. }) if *first < 1 => {
+                    invalid("length for type varchar must be at least 1".into())
+                }
+                Some(ScalarType::Char { .. }) if *first < 1 => {
+                    invalid("length for type char must be at least 1".into())
+                }
+                Some(ty @ (ScalarType::VarChar { .. } | ScalarType::Char { .. })) => {
+                    let short = if matches!(ty, ScalarType::Char { .. }) { "char" } else { "varchar" };
+                    invalid(format!("length for type {short} cannot exceed 10485760"))
+                }
+                Some(ScalarType::Numeric { .. }) if !(1..=1000).contains(first) => {
+                    invalid(format!("NUMERIC precision {first} must be between 1 and 1000"))
+                }
+                Some(ScalarType::Numeric { .. }) => invalid(format!(
+                    "NUMERIC scale {} must be between 0 and 39",
+                    modifiers.last().unwrap_or(first)
+                )),
+                Some(_) => {
+                    let message = format!("type modifier is not allowed for type \"{name}\"");
+                    SqlError::new(code::SYNTAX_ERROR, message)
+                }
+            }
+        })
     }
 
     /// The type that somebody made with `CREATE TYPE`, if the name is one's.

@@ -39,6 +39,14 @@ pub(crate) struct QueryPlan {
     pub offset_expr: Option<HirScalarExpr>,
 }
 
+/// As many columns as Postgres can return, group or sort by; and as many queries a WITH can name.
+const MAX_COLUMNS: usize = 1_664;
+
+fn too_many_columns() -> SqlError {
+    let message = format!("target lists can have at most {MAX_COLUMNS} entries");
+    SqlError::new(repr::SqlState::new("54011"), message)
+}
+
 /// A query's body before the types of its open columns are settled.
 enum Body {
     Select(Box<SelectBody>),
@@ -230,6 +238,10 @@ impl Planner<'_> {
         let mut lets = vec![];
         if let Some(with) = &query.with {
             let mut seen = BTreeSet::new();
+            if with.cte_tables.len() > MAX_COLUMNS {
+                let message = format!("WITH can name at most {MAX_COLUMNS} queries");
+                return Err(SqlError::new(code::STATEMENT_TOO_COMPLEX, message));
+            }
             for cte in &with.cte_tables {
                 let name = fold(&cte.alias.name);
                 if !seen.insert(name.clone()) {
@@ -877,6 +889,16 @@ impl Planner<'_> {
         let mut outputs = vec![];
         for item in &select.projection {
             self.plan_item(&ctx, item, &mut outputs)?;
+            if outputs.len() > MAX_COLUMNS {
+                return Err(too_many_columns());
+            }
+        }
+        let grouped = match &select.group_by {
+            sp::GroupByExpr::Expressions(es, _) => es.len(),
+            sp::GroupByExpr::All(_) => 0,
+        };
+        if grouped.max(order.len()) > MAX_COLUMNS {
+            return Err(too_many_columns());
         }
         let grouping = self.plan_group_by(&select.group_by, &ctx, &outputs)?;
         let having = match &select.having {

@@ -11,6 +11,8 @@ use sql::{CatalogItem, ItemKind};
 
 use super::*;
 
+/// Casts are numbered from here.
+const FIRST_CAST: u32 = 10_000;
 const SCHEMA: &str = "pg_catalog";
 const HEAP: u32 = 2;
 const BTREE: u32 = 403;
@@ -426,9 +428,16 @@ pub(super) fn relations() -> Vec<Builtin> {
             "name name, default_version text, installed_version text?, comment text",
         ),
         none("pg_enum", "oid oid, enumtypid oid, enumsortorder float4, enumlabel name"),
-        none(
+        pg(
             "pg_cast",
-            "oid oid, castsource oid, casttarget oid, castfunc oid, castcontext char, castmethod char",
+            "oid oid, castsource oid, casttarget oid, castfunc oid = 0, castcontext char, castmethod char = f",
+            |_| {
+                let row = |(i, (from, to, context)): (usize, (u32, u32, &str))| {
+                    let [oid, from, to] = [FIRST_CAST + i as u32, from, to].map(Datum::UInt32);
+                    Row::pack([oid, from, to, Datum::Text(context)])
+                };
+                plan::func::casts().enumerate().map(row).collect()
+            },
         ),
         none(
             "pg_conversion",

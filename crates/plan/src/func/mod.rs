@@ -47,7 +47,7 @@ mod time;
 pub mod window;
 
 pub use pattern::group_names;
-pub use registry::{FunctionKind, Signature, signatures};
+pub use registry::{FunctionKind, Signature, casts, signatures};
 pub use text::quote_ident;
 
 use std::cmp::Ordering;
@@ -189,6 +189,10 @@ impl AggRef {
 /// The ids that planner, optimizer and dataflow know by name.
 #[allow(missing_docs, reason = "each names a function of SQL")]
 pub mod ids {
+    /// A time, and the digits of a second to round it to.
+    pub const TIME_ROUND: &str = "time_round";
+    /// The same of an interval.
+    pub const INTERVAL_ROUND: &str = "interval_round";
     pub const NOT: &str = "not";
     pub const IS_NULL: &str = "is_null";
     pub const IS_NOT_NULL: &str = "is_not_null";

@@ -175,6 +175,19 @@ pub fn signatures() -> impl Iterator<Item = Signature> {
     })
 }
 
+/// Every cast between types that have an oid: from, to, and where it happens as `pg_cast.castcontext` says it.
+pub fn casts() -> impl Iterator<Item = (u32, u32, &'static str)> {
+    table().casts.iter().filter_map(|((from, to), entry)| {
+        let oid = |name: &str| super::resolve::type_by_name(name, &[]).map(|t| t.oid());
+        let context = match entry.context {
+            CastContext::Implicit => "i",
+            CastContext::Assignment => "a",
+            CastContext::Explicit => "e",
+        };
+        Some((oid(from)?, oid(to)?, context)).filter(|(from, to, _)| from != to)
+    })
+}
+
 /// How a scalar function treats NULL and whether it fails.
 #[derive(Clone, Copy)]
 pub(super) struct Nature {
@@ -500,5 +513,59 @@ pub(super) fn short_name(ty: &ScalarType) -> &'static str {
         ScalarType::Record(_) => "record",
         ScalarType::Range(_) => "range",
         ScalarType::Int2Vector => "int2vector",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    /// The page of the docs, from the table.
+    fn page() -> String {
+        let mut out = String::from(
+            "# Functions\n\nEvery function and operator, from the table that the planner resolves calls against. \
+             `UPDATE_EXPECTED=1 cargo test -p deltamill-plan the_page` writes this page.\n",
+        );
+        let kinds = [
+            (FunctionKind::Function, "Functions"),
+            (FunctionKind::Operator, "Operators"),
+            (FunctionKind::Aggregate, "Aggregates"),
+            (FunctionKind::Window, "Window functions"),
+            (FunctionKind::Table, "Table functions"),
+        ];
+        for (kind, title) in kinds {
+            let _ = write!(out, "\n## {title}\n\n| call | result | |\n|---|---|---|\n");
+            for s in signatures().filter(|s| s.kind == kind) {
+                let variadic = if s.variadic { "VARIADIC " } else { "" };
+                let mut args = s.args.clone();
+                if let Some(last) = args.last_mut() {
+                    *last = format!("{variadic}{last}");
+                }
+                let call = match (kind, &args[..]) {
+                    (FunctionKind::Operator, [right]) => format!("{} {right}", s.name),
+                    (FunctionKind::Operator, [left, right]) => format!("{left} {} {right}", s.name),
+                    _ => format!("{}({})", s.name, args.join(", ")),
+                };
+                let cell = |text: &str| text.replace('|', "\\|");
+                let set = if s.set { "rows of " } else { "" };
+                let _ = writeln!(out, "| {} | {set}{} | {} |", cell(&call), s.ret, cell(s.description));
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn the_page_of_functions_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/FUNCTIONS.md");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(path, page()).expect("the page can be written");
+        }
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            found == page(),
+            "FUNCTIONS.md is behind: UPDATE_EXPECTED=1 cargo test -p deltamill-plan the_page"
+        );
     }
 }

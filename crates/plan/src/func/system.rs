@@ -74,6 +74,14 @@ pub(super) fn register(t: &mut Table) {
         "gen_random_uuid() -> uuid; uuid_generate_v4() -> uuid -- a new UUID",
         |_, _, _| Ok(Datum::Uuid(uuid::Uuid::new_v4().into_bytes())),
     );
+    t.volatile(
+        "txid_current",
+        "txid_current() -> int8; pg_current_xact_id() -> int8 -- a number that grows",
+        |_, _, _| {
+            static NEXT: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(1_000);
+            Ok(Datum::Int64(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+        },
+    );
     t.volatile("random", "random() -> float8 -- at least 0, less than 1", |_, _, _| {
         const BITS: u32 = f64::MANTISSA_DIGITS;
         let random = uuid::Uuid::new_v4().as_u128() as u64 & ((1 << BITS) - 1);

@@ -4,6 +4,7 @@ use repr::error::code;
 use repr::time::{self, Fielded, Unit, Zone};
 use repr::{Datum, EvalError, Interval, Numeric};
 
+use super::ids;
 use super::numeric::{float, int4};
 use super::registry::{FAILS, MAYBE, PURE, Table};
 
@@ -23,6 +24,13 @@ fn date(d: &Datum<'_>) -> i32 {
 
 fn field<'a>(n: Numeric, as_float: bool) -> Datum<'a> {
     if as_float { Datum::Float64(n.to_f64()) } else { Datum::Numeric(n) }
+}
+
+/// Microseconds to so many digits of a second, halves away from zero.
+fn round_micros(micros: i64, digits: i32) -> i64 {
+    let unit = 10_i64.pow(6 - digits.clamp(0, 6) as u32);
+    let half = if micros < 0 { -unit / 2 } else { unit / 2 };
+    micros.saturating_add(half) / unit * unit
 }
 
 pub(super) fn register(t: &mut Table) {
@@ -247,6 +255,14 @@ pub(super) fn register(t: &mut Table) {
         time::date_trunc_interval(unit, interval(&a[1])).map(Datum::Interval)
     });
 
+    t.add(ids::TIME_ROUND, "", PURE, |a, _, _| {
+        let Datum::Time(t) = a[0] else { return Ok(a[0]) };
+        Ok(Datum::Time(round_micros(t, int4(&a[1]))))
+    });
+    t.add(ids::INTERVAL_ROUND, "", PURE, |a, _, _| {
+        let i = interval(&a[0]);
+        Ok(Datum::Interval(Interval { micros: round_micros(i.micros, int4(&a[1])), ..i }))
+    });
     t.add(
         "timezone_timestamptz",
         "timezone(text, timestamptz) -> timestamp -- AT TIME ZONE",
