@@ -435,6 +435,7 @@ struct Moving {
 impl Partition {
     /// Adds what rows give to an aggregate, or takes it away.
     fn add(&self, state: &mut State, kept: &Aggregate, planned: &Planned, rows: Range<usize>, diff: Diff) {
+        work::touch(rows.len());
         for i in rows {
             let row = &self.entry(i).row;
             add_row(state, kept, planned, row, diff);
@@ -452,7 +453,9 @@ impl Partition {
     ) {
         let Range { start, end } = moving.frame;
         moving.frame = to.clone();
-        if start <= to.start && end <= to.end && to.start <= end {
+        // A short way row by row, a long one by chunks.
+        let forward = start <= to.start && end <= to.end && to.start <= end;
+        if forward && to.start - start + to.end - end <= CHUNK {
             self.add(&mut moving.state, kept, planned, start..to.start, -1);
             self.add(&mut moving.state, kept, planned, end..to.end, 1);
             return;
@@ -479,6 +482,7 @@ impl Partition {
                 sum
             });
             kept.merge(&mut moving.state, sum.clone());
+            work::touch(1);
             i += size;
         }
     }
