@@ -845,7 +845,8 @@ fn tokens(text: &Text<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let is_token = |i: usize, token: &Token| raw.get(i).is_some_and(|t| t.token == *token);
     let temporary = usize::from(is(1, "temp") || is(1, "temporary"));
     let table = is(0, "create") && is(1 + temporary, "table");
-    let first_of_item = |i: usize| i > 0 && (is_token(i - 1, &Token::LParen) || is_token(i - 1, &Token::Comma));
+    let first_of_item =
+        |i: usize| i > 0 && (is_token(i - 1, &Token::LParen) || is_token(i - 1, &Token::Comma));
     let mut depth = 0usize;
     let mut i = 0;
     while i < raw.len() {
@@ -991,7 +992,10 @@ fn tokens(text: &Text<'_>) -> Result<Vec<TokenWithSpan>, SqlError> {
             }
             // Types that sqlparser cannot read, `map[text=>t]` and `t list`, where types stand: behind `::`, in a cast, as
             // a column's.
-            _ if t.token == Token::DoubleColon || is(i, "as") || (table && depth == 1 && first_of_item(i)) => {
+            _ if t.token == Token::DoubleColon
+                || is(i, "as")
+                || (table && depth == 1 && first_of_item(i)) =>
+            {
                 if let Some((name, end)) = odd_type(&raw, i + 1) {
                     out.push(t.clone());
                     let span = Span::new(raw[i + 1].span.start, raw[end - 1].span.end);
