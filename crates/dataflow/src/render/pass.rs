@@ -361,28 +361,8 @@ pub fn operator<'s, C: Container, O: Clone + 'static>(
     name: &str,
     mut logic: impl FnMut(&mut C, &mut Vec<O>, &mut Vec<(Row, Timestamp, Diff)>) + 'static,
 ) -> (Stream<'s, Timestamp, Vec<O>>, Updates<'s>) {
-    let mut builder = OperatorBuilder::new(name.to_owned(), stream.scope());
-    let mut input = builder.new_input(stream, Pipeline);
-    builder.set_notify_for(0, FrontierInterest::Never);
-    let (out, out_stream) = builder.new_output();
-    let (errs, errs_stream) = builder.new_output();
-    let mut out = OutputBuilder::<_, CapacityContainerBuilder<Vec<O>>>::from(out);
-    let mut errs = OutputBuilder::<_, CapacityContainerBuilder<Vec<(Row, Timestamp, Diff)>>>::from(errs);
-    builder.build(move |_| {
-        let (mut made, mut failed) = (vec![], vec![]);
-        move |_| {
-            input.for_each(|cap, data| {
-                logic(data, &mut made, &mut failed);
-                if !made.is_empty() {
-                    out.activate().session(&cap).give_container(&mut made);
-                    made.clear();
-                }
-                if !failed.is_empty() {
-                    errs.activate().session(&cap).give_container(&mut failed);
-                    failed.clear();
-                }
-            });
-        }
-    });
-    (out_stream, errs_stream)
+    in_pieces(stream, name, move |data: &mut C, _, made, failed| {
+        logic(data, made, failed);
+        true
+    })
 }
